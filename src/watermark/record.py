@@ -1,0 +1,146 @@
+"""Record: one output of one call, and the one object every layer is written from.
+
+The ledger row, the manifest's assertions and (later) the labels are all made from a
+`Record`, so they cannot disagree. A record holds no personal data and no secret.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from watermark.errors import StoreError
+
+SCHEMA = "watermark.record/1"
+BINDING_PREFIX = "org.watermark-sdk"  # C2PA wants reverse-DNS names (2.4, 18.10)
+
+Kind = Literal["text", "image", "audio", "video", "document"]
+KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video", "document")
+
+
+def utc_now() -> str:
+    """The time now, RFC 3339, UTC, whole seconds: ``2026-11-23T09:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What was put into the signal of one output.
+
+    Attributes:
+        scheme: name of the scheme, as in `watermark.schemes`.
+        version: version of the scheme's bits.
+        key_id: public name of the key.
+        epoch: epoch of the sub-key.
+        mark_id: what the mark carries (8 bytes for ``noise``); empty for presence only.
+        coverage: share in [0, 1] of the output's tokens or numbers that the scheme
+            was allowed to choose; 0.0 means that nothing was marked.
+    """
+
+    scheme: str
+    version: int
+    key_id: str
+    epoch: int = 0
+    mark_id: bytes = b""
+    coverage: float = 1.0
+
+    @property
+    def binding(self) -> str:
+        """Name of the C2PA soft-binding algorithm whose value is `mark_id`."""
+        return f"{BINDING_PREFIX}.{self.scheme}.{self.version}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data, bytes as hex."""
+        return {
+            "scheme": self.scheme,
+            "version": self.version,
+            "key_id": self.key_id,
+            "epoch": self.epoch,
+            "mark_id": self.mark_id.hex(),
+            "coverage": round(self.coverage, 6),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(**{**data, "mark_id": bytes.fromhex(data["mark_id"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One output of one call; each sample of a batch has its own.
+
+    Attributes:
+        record_id: 32 hex digits, 128 random bits; never derived from content.
+        kind: what sort of medium.
+        origin: ``created`` by a model here, or ``altered`` from existing media.
+        created_at: RFC 3339, UTC, whole seconds.
+        provider: who runs the model.
+        system: name and version of the software that generated, ``name/version``.
+        model: name of the model, or None when unknown.
+        marks: what is in the signal; empty is the recorded fact ``mark: none``.
+        content: SHA-256 digests (hex) by which an output is recognised again before
+            any metadata: of pixels, of UTF-8 text, of token ids.
+    """
+
+    record_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    kind: Kind
+    origin: Literal["created", "altered"] = "created"
+    created_at: str = field(default_factory=utc_now)
+    provider: str
+    system: str = ""
+    model: str | None = None
+    marks: tuple[Mark, ...] = ()
+    content: tuple[str, ...] = ()
+
+    def with_content(self, *digests: str) -> Self:
+        """This record, recognised by `digests` as well."""
+        return replace(self, content=tuple(dict.fromkeys((*self.content, *digests))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data, the schema named first."""
+        return {
+            "schema": SCHEMA,
+            "record_id": self.record_id,
+            "kind": self.kind,
+            "origin": self.origin,
+            "created_at": self.created_at,
+            "provider": self.provider,
+            "system": self.system,
+            "model": self.model,
+            "mark": [m.to_dict() for m in self.marks] or "none",
+            "content": list(self.content),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            StoreError: another schema, or a field is missing or of the wrong type.
+        """
+        if data.get("schema") != SCHEMA:
+            raise StoreError(
+                f"found a record of schema {data.get('schema')!r}, expected {SCHEMA!r}:"
+                " it was written by another version of watermark-sdk"
+            )
+        try:
+            marks = data["mark"]
+            return cls(
+                record_id=str(data["record_id"]),
+                kind=data["kind"],
+                origin=data["origin"],
+                created_at=data["created_at"],
+                provider=data["provider"],
+                system=data["system"],
+                model=data["model"],
+                marks=()
+                if marks == "none"
+                else tuple(Mark.from_dict(mark) for mark in marks),
+                content=tuple(data["content"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"a record cannot be read: {error!r}") from error

@@ -1,0 +1,56 @@
+"""`greenlist`: a soft bias towards a keyed part of the vocabulary.
+
+Each token is green with probability gamma16 / 16, independently for every context and
+token: one keyed nibble decides, so membership costs O(1) and its null distribution is
+exactly binomial (after Kirchenbauer et al. 2023; Bernoulli membership as in schemes
+note (d)). `delta` nats are added to green logits. It changes the distribution; it is
+for greedy decoding, beam search and hosts that only offer raw logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from watermark.errors import InvalidSignal
+from watermark.kernels import context_state, greenlist_bias
+from watermark.keys import KeyRecord, Parameter
+from watermark.prf import context_key
+from watermark.schemes.base import Scheme, within
+
+
+def _check(parameters: Mapping[str, Parameter]) -> None:
+    within(parameters, "width", 1, 63)
+    within(parameters, "gamma16", 1, 15)
+    delta = parameters["delta"]
+    if not isinstance(delta, float | int) or not 0 < delta <= 20:
+        raise ValueError(f"delta is {delta!r}, expected nats in (0, 20]")
+
+
+SCHEME = Scheme(
+    "greenlist", 1, "tokens", {"width": 4, "gamma16": 4, "delta": 2.0}, _check
+)
+
+
+def state(record: KeyRecord, output: Sequence[int]) -> bytes | None:
+    """The state of the green list for the next token, or None: too little context."""
+    width = int(record.parameters["width"])
+    if len(output) < width:
+        return None
+    context = np.asarray(output[-width:], dtype=np.uint32)
+    return context_state(context_key(record), context)
+
+
+def bias(logits: Any, state: bytes, record: KeyRecord) -> None:
+    """Add delta to the green logits of one float32 row, in place.
+
+    Raises:
+        InvalidSignal: NaN in the row.
+    """
+    gamma16 = int(record.parameters["gamma16"])
+    if not greenlist_bias(logits, state, gamma16, float(record.parameters["delta"])):
+        raise InvalidSignal(
+            "the logits hold NaN: the model or an earlier logits processor is broken"
+        )
