@@ -1,0 +1,163 @@
+"""Images: decoding untrusted bytes, encoding, and the digest that recognises one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from watermark.assets import DamagedAsset, check_size, sniff
+from watermark.errors import UnsupportedFormat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# 8192 x 8192: 192 MiB as RGB. Below the size at which Pillow warns of a bomb (89.5
+# million), so that whatever Pillow would warn of is refused here.
+MAX_PIXELS = 1 << 26
+
+JPEG_QUALITY = 95  # above it files grow and no detector of ours gains
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "image/png": {},
+    "image/jpeg": {"quality": JPEG_QUALITY, "subsampling": 0},
+    "image/webp": {"lossless": True, "exact": True},
+}
+_MODES = {
+    "image/png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "image/jpeg": ("L", "RGB", "CMYK"),
+    "image/webp": ("RGB", "RGBA"),
+}
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture in a file, its first frame, upright as its EXIF orientation says.
+
+    Raises:
+        UnsupportedFormat: not PNG, JPEG or WebP.
+        DamagedAsset: truncated, broken, or too large.
+    """
+    media_type = sniff(data)
+    if media_type not in FORMATS:
+        raise UnsupportedFormat(
+            f"found {media_type or 'an unknown type'}, expected {', '.join(FORMATS)}"
+        )
+    check_size(data, media_type)
+    try:
+        with Image.open(io.BytesIO(data), formats=[FORMATS[media_type]]) as image:
+            _check_pixels(image)
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except DamagedAsset:
+        raise
+    except Exception as error:  # Pillow raises a dozen types, warnings among them
+        raise DamagedAsset(
+            f"this {media_type} cannot be decoded ({type(error).__name__}: {error}): "
+            "it is truncated or damaged"
+        ) from error
+
+
+def encode(image: Image.Image, media_type: str) -> bytes:
+    """A file of `image`: PNG, JPEG (quality 95, 4:4:4) or WebP (lossless).
+
+    The colour profile stays; EXIF, comments and other metadata do not.
+
+    Raises:
+        UnsupportedFormat: another type, or an image this type cannot hold.
+    """
+    if media_type not in FORMATS:
+        raise UnsupportedFormat(
+            f"found {media_type!r}, expected one of {', '.join(FORMATS)}"
+        )
+    bare = _bare(image, media_type)
+    output = io.BytesIO()
+    try:
+        profile = bare.info.get("icc_profile")
+        options = _OPTIONS[media_type]
+        bare.save(output, FORMATS[media_type], icc_profile=profile, **options)
+    except (OSError, ValueError) as error:
+        raise UnsupportedFormat(
+            f"an image of mode {image.mode} and size {image.size} cannot be written "
+            f"as {media_type}: {error}"
+        ) from error
+    return output.getvalue()
+
+
+def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
+    """What a viewer shows, as (height, width, 3); transparency lies on white.
+
+    Raises:
+        UnsupportedFormat: floating-point pixels, whose range is not known.
+    """
+    return np.asarray(_opaque(image), dtype=np.uint8)
+
+
+def digest(image: Image.Image) -> str:
+    """SHA-256 (hex) of size and pixels: the same in any lossless container.
+
+    RGBA counts as RGB where every pixel is opaque.
+
+    Raises:
+        UnsupportedFormat: floating-point pixels, whose range is not known.
+    """
+    pixels = _rgb_or_rgba(image)
+    width, height = pixels.size
+    header = f"image/1 {width}x{height} {pixels.mode} ".encode()
+    return hashlib.sha256(header + pixels.tobytes()).hexdigest()
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DamagedAsset(
+            f"{width} x {height} pixels found, expected at most {MAX_PIXELS} in all"
+        )
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    pixels = _rgb_or_rgba(image)
+    if pixels.mode == "RGB":
+        return pixels
+    white = Image.new("RGBA", pixels.size, "white")
+    return Image.alpha_composite(white, pixels).convert("RGB")
+
+
+def _rgb_or_rgba(image: Image.Image) -> Image.Image:
+    """8 bits per channel; RGBA only where some pixel is not opaque."""
+    if image.mode in _DEEP_MODES:
+        return _from_16_bits(image)
+    if image.mode == "F":
+        raise UnsupportedFormat(
+            "floating-point pixels found, expected integers: scale them to 8 bits"
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    pixels = image.convert("RGBA")
+    lowest, _ = pixels.getchannel("A").getextrema()
+    return pixels.convert("RGB") if lowest == 255 else pixels
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+    grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)  # rounded to nearest
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _bare(image: Image.Image, media_type: str) -> Image.Image:
+    """In a mode the type can hold, and without the metadata Pillow would write back."""
+    if image.mode in _MODES[media_type]:
+        bare = image.copy()
+    elif media_type == "image/jpeg":
+        bare = _opaque(image)
+    else:
+        bare = _rgb_or_rgba(image)
+    # A profile says what the numbers of one colour model mean, not of another.
+    same = bare.mode == image.mode or image.mode in ("RGB", "RGBA", "P")
+    keep = ("transparency", "icc_profile") if same else ("transparency",)
+    bare.info = {k: v for k, v in image.info.items() if k in keep}
+    return bare

@@ -1,0 +1,122 @@
+"""Attachment: the handle that `attach` returns, the same for every host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from watermark.errors import AlreadyAttached
+from watermark.keys import KeyRecord
+from watermark.record import Record
+
+OnUnsupported = Literal["raise", "warn"]
+# Called with the records of one call before its output is handed over; when it
+# returns, they are durable.
+Sink = Callable[[Sequence[Record]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an attachment has done so far."""
+
+    scheme: str
+    key_id: str
+    attached: bool
+    calls: int
+    outputs: int
+    unmarked: int
+
+
+class Attachment:
+    """A host object that marks what it generates, until `detach`.
+
+    Use it as a context manager, or call `detach` yourself. `records` lists every output
+    so far, each already in the ledger.
+    """
+
+    def __init__(
+        self, host: Any, record: KeyRecord, sink: Sink, *, provider: str
+    ) -> None:
+        """Made by `attach`; not meant to be made by hand."""
+        self.key_record = record
+        self.provider = provider
+        self.records: list[Record] = []
+        self._host = host
+        self._original: type | None = None
+        self._sink = sink
+        self._calls = 0
+
+    def swap(self, overrides: dict[str, Any]) -> None:
+        """Give the host a subclass of its own class that has `overrides`.
+
+        The subclass keeps the name and module, so that saving and type checks by name
+        see no difference; nothing is stored on the host itself.
+
+        Raises:
+            AlreadyAttached: the host's class is one of ours.
+        """
+        base = type(self._host)
+        if getattr(base, "_watermark_attachment", None) is not None:
+            raise AlreadyAttached(
+                f"this {base.__name__} is attached already: detach() it first"
+            )
+        self._original = base
+        body = {
+            "__module__": base.__module__,
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            "_watermark_attachment": self,
+            **overrides,
+        }
+        self._host.__class__ = type(base.__name__, (base,), body)
+
+    @property
+    def original(self) -> type:
+        """The class the host had before, and has again after `detach`."""
+        return self._original if self._original is not None else type(self._host)
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Hand the records of one call to the ledger, then list them here."""
+        self._sink(records)
+        self.records.extend(records)
+        self._calls += 1
+
+    def detach(self) -> None:
+        """Make the host what it was. Does nothing if it is detached already."""
+        if self._original is not None:
+            self._host.__class__ = self._original
+            self._original = None
+
+    def status(self) -> Status:
+        """What this attachment has done so far."""
+        return Status(
+            scheme=self.key_record.scheme,
+            key_id=self.key_record.kid,
+            attached=self._original is not None,
+            calls=self._calls,
+            outputs=len(self.records),
+            unmarked=sum(
+                not any(mark.coverage > 0 for mark in record.marks)
+                for record in self.records
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+    def __repr__(self) -> str:
+        state = self.status()
+        return (
+            f"<Attachment {state.scheme} {state.key_id} on "
+            f"{type(self._host).__name__}, {state.outputs} outputs>"
+        )

@@ -1,0 +1,9 @@
+"""Who says so: credentials, what is claimed, and C2PA manifests around both.
+
+* `watermark.sign.claims`      a Record as a manifest definition
+* `watermark.sign.credential`  a certificate chain and the signer that goes with it
+* `watermark.sign.manifest`    what a manifest was found to say
+* `watermark.sign.c2pa`        sign and read; the only module that imports c2pa
+
+This package itself imports none of them, so that c2pa loads when it is used.
+"""

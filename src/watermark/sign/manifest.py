@@ -1,0 +1,210 @@
+"""What a manifest was found to say, read from the library's JSON report.
+
+The report quotes an untrusted file: the library has checked hashes and signatures, but
+not one type or length of what an assertion holds. So every step here checks its type,
+every list is cut and every string has a limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from watermark.sign.claims import RECORD, SOFT_BINDING
+
+State = Literal["trusted", "valid", "invalid", "none", "remote"]
+
+MAX_REPORT_CHARS = 1 << 24  # ours take 6 thousand; a hostile one is not parsed
+MAX_ITEMS = 64  # per list: ours hold a handful
+MAX_TEXT = 2048  # no code, name or URL we know of is longer
+MAX_BINDING_BYTES = 1024  # ours are 8; fingerprints in the C2PA list stay under 512
+
+GENERAL_ERROR = "general.error"  # C2PA 2.4, 15.2.2: anything without its own code
+CONTENT_HASH_CODES = frozenset(
+    {
+        "assertion.dataHash.mismatch",
+        "assertion.bmffHash.mismatch",
+        "assertion.boxesHash.mismatch",
+    }
+)
+CONTENT_MATCH_CODES = frozenset(
+    {
+        "assertion.dataHash.match",
+        "assertion.bmffHash.match",
+        "assertion.boxesHash.match",
+    }
+)
+SIGNATURE_GOOD, SIGNER_TRUSTED = "claimSignature.validated", "signingCredential.trusted"
+
+_STATES: dict[str, State] = {"Trusted": "trusted", "Valid": "valid"}
+_RECORD_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestResult:
+    """What was found; `state` says how far it can be believed.
+
+    Attributes:
+        state: ``trusted``: all checks pass, and the signer leads to an anchor.
+            ``valid``: all checks pass, the signer is unknown. ``invalid``: a check
+            failed. ``none``: no manifest. ``remote``: only a pointer to one.
+        signer: organisation in the signer's certificate.
+        signed_at: time of a time-stamp authority, or None without one.
+        manifest_id: label of the active manifest.
+        codes: C2PA's codes of what failed, unchanged; ``general.error`` where the
+            file could not be read at all.
+        soft_bindings: algorithm and value of each soft binding.
+        source_types: URIs of the digital source types of the active manifest.
+        record_id: record named by our own assertion.
+        remote_url: where the file says its manifest is; never fetched.
+        content_only_broken: a trusted signature over other content, and nothing else
+            wrong: what a manifest looked up for a re-encoded file shows.
+        content_matches: the content hash was checked, and it matches.
+        manifest: the bytes of the manifest store.
+    """
+
+    state: State
+    signer: str = ""
+    signed_at: str | None = None
+    manifest_id: str = ""
+    codes: tuple[str, ...] = ()
+    soft_bindings: tuple[tuple[str, bytes], ...] = ()
+    source_types: tuple[str, ...] = ()
+    record_id: str | None = None
+    remote_url: str | None = None
+    content_only_broken: bool = False
+    content_matches: bool = False
+    manifest: bytes | None = None
+
+
+def unreadable() -> ManifestResult:
+    """The result for a manifest that is there and cannot be read."""
+    return ManifestResult(state="invalid", codes=(GENERAL_ERROR,))
+
+
+def parse(report: str) -> ManifestResult:
+    """Read the library's JSON report; anything unexpected is `unreadable`."""
+    if len(report) > MAX_REPORT_CHARS:
+        return unreadable()
+    try:
+        data = json.loads(report)
+    except (ValueError, RecursionError):
+        return unreadable()
+    label = _text(_get(data, "active_manifest"))
+    active = _get(_get(data, "manifests"), label)
+    if not label or not isinstance(active, dict):
+        return unreadable()
+    return _judged(data, _claimed(label, active))
+
+
+def _claimed(label: str, active: dict[str, Any]) -> ManifestResult:
+    assertions = list(_dicts(_get(active, "assertions")))
+    signature = _get(active, "signature_info")
+    return ManifestResult(
+        state="invalid",
+        manifest_id=label,
+        signer=_text(_get(signature, "issuer")),
+        signed_at=_text(_get(signature, "time")) or None,
+        soft_bindings=tuple(_soft_bindings(assertions))[:MAX_ITEMS],
+        source_types=tuple(dict.fromkeys(_source_types(assertions)))[:MAX_ITEMS],
+        record_id=_record_id(assertions),
+    )
+
+
+def _judged(data: Any, claimed: ManifestResult) -> ManifestResult:
+    results = _get(data, "validation_results")
+    active = _get(results, "activeManifest")
+    passed, failed = set(_codes(active, "success")), _codes(active, "failure")
+    state = _STATES.get(_text(_get(data, "validation_state")), "invalid")
+    signed = {SIGNATURE_GOOD, SIGNER_TRUSTED} <= passed
+    below = _ingredient_codes(results) if state == "invalid" else []
+    codes = tuple(dict.fromkeys([*failed, *below]))[:MAX_ITEMS]
+    return replace(
+        claimed,
+        state=state,
+        codes=codes or ((GENERAL_ERROR,) if state == "invalid" else ()),
+        content_only_broken=signed
+        and state == "invalid"
+        and bool(codes)
+        and set(codes) <= CONTENT_HASH_CODES,
+        content_matches=bool(passed & CONTENT_MATCH_CODES)
+        and not CONTENT_HASH_CODES & set(codes),
+    )
+
+
+def _codes(results: Any, key: str) -> list[str]:
+    # Not cut to MAX_ITEMS: the code that matters could be the one cut off.
+    items = _get(results, key)
+    found = items if isinstance(items, list) else []
+    return [code for item in found if (code := _text(_get(item, "code")))]
+
+
+def _ingredient_codes(results: Any) -> list[str]:
+    deltas = _dicts(_get(results, "ingredientDeltas"))
+    return [
+        code
+        for delta in deltas
+        for code in _codes(_get(delta, "validationDeltas"), "failure")
+    ]
+
+
+def _soft_bindings(assertions: list[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    for assertion in assertions:
+        if assertion.get("label") != SOFT_BINDING:
+            continue
+        algorithm = _text(_get(assertion.get("data"), "alg"))
+        for block in _dicts(_get(assertion.get("data"), "blocks")):
+            value = _binding_value(block.get("value"))
+            if algorithm and value:
+                yield algorithm, value
+
+
+def _binding_value(value: Any) -> bytes | None:
+    """The bytes, from base64 text (ours), a list of numbers (others'), or None.
+
+    Text that is not base64 is taken as it stands, as UTF-8: some writers do so.
+    """
+    if isinstance(value, list) and len(value) <= MAX_BINDING_BYTES:
+        numbers = all(type(item) is int and 0 <= item < 256 for item in value)
+        return bytes(value) if numbers else None
+    if not isinstance(value, str) or len(value) > 2 * MAX_BINDING_BYTES:
+        return None
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = value.encode("utf-8", "replace")
+    return decoded if len(decoded) <= MAX_BINDING_BYTES else None
+
+
+def _source_types(assertions: list[dict[str, Any]]) -> Iterator[str]:
+    for assertion in assertions:
+        if assertion.get("label") in ("c2pa.actions", "c2pa.actions.v2"):
+            for action in _dicts(_get(assertion.get("data"), "actions")):
+                if uri := _text(action.get("digitalSourceType")):
+                    yield uri
+
+
+def _record_id(assertions: list[dict[str, Any]]) -> str | None:
+    for assertion in assertions:
+        if assertion.get("label") == RECORD:
+            found = _text(_get(assertion.get("data"), "record_id"))
+            return found if _RECORD_ID.fullmatch(found) else None
+    return None
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    items = value[:MAX_ITEMS] if isinstance(value, list) else ()
+    return (item for item in items if isinstance(item, dict))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= MAX_TEXT else ""

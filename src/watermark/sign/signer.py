@@ -1,0 +1,184 @@
+"""Signers: a private key in a file, or a callback to a KMS or HSM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from watermark.errors import KeyFileError, SigningError
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+# C2PA 2.4, 13.2.1: the algorithms a claim may be signed with.
+ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
+
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
+
+
+class Signer(Protocol):
+    """Signs bytes with one algorithm."""
+
+    @property
+    def algorithm(self) -> str:
+        """One of `ALGORITHMS`."""
+        ...
+
+    @property
+    def pem(self) -> bytes | None:
+        """The key as plain PKCS#8 PEM; None unless it lies so in its file."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over `message` (not over a digest of it)."""
+        ...
+
+
+class FileSigner:
+    """A private key that was read from PKCS#8 PEM."""
+
+    __slots__ = ("_key", "_pem", "algorithm")
+
+    def __init__(self, pem: bytes, passphrase: str | None = None) -> None:
+        """Read the key.
+
+        Raises:
+            KeyFileError: damaged, wrong passphrase, or a kind of key C2PA lacks.
+        """
+        self._key = _load(pem, passphrase)
+        self._pem = pem if passphrase is None else None
+        self.algorithm = algorithm_of(self._key.public_key())
+
+    @property
+    def pem(self) -> bytes | None:
+        """The key as plain PKCS#8 PEM; None if its file is encrypted."""
+        return self._pem
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The public key as DER SubjectPublicKeyInfo, to compare with a certificate."""
+        return spki(self._key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over `message`; ECDSA as DER, which the library accepts."""
+        digest = _HASHES.get(self.algorithm[-3:], _HASHES["256"])
+        if isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.sign(message, ec.ECDSA(digest))
+        if isinstance(self._key, ed25519.Ed25519PrivateKey):
+            return self._key.sign(message)
+        salted = padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)
+        return self._key.sign(message, salted, digest)
+
+    def __repr__(self) -> str:
+        return f"FileSigner({self.algorithm})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a FileSigner is never pickled: load it from its key file")
+
+
+class CallbackSigner:
+    """A function that signs, such as a call to a KMS or HSM."""
+
+    __slots__ = ("_sign", "algorithm")
+
+    def __init__(self, algorithm: str, sign: Callable[[bytes], bytes]) -> None:
+        """Take the function.
+
+        Raises:
+            SigningError: C2PA knows no such algorithm.
+        """
+        if algorithm not in ALGORITHMS:
+            raise SigningError(
+                f"found algorithm {algorithm!r}, expected one of "
+                f"{', '.join(ALGORITHMS)}"
+            )
+        self.algorithm = algorithm
+        self._sign = sign
+
+    @property
+    def pem(self) -> None:
+        """None: the key is somewhere else."""
+        return None
+
+    def sign(self, message: bytes) -> bytes:
+        """What the callback answers; its exceptions pass through."""
+        return self._sign(message)
+
+    def __repr__(self) -> str:
+        return f"CallbackSigner({self.algorithm})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a CallbackSigner is never pickled: make a new one")
+
+
+class Remembering:
+    """Calls a signer and keeps what it raised: in the native library it is lost."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.failure: BaseException | None = None
+
+    def __call__(self, message: bytes) -> bytes:
+        """The signature, or nothing after a failure."""
+        try:
+            signature = self._signer.sign(message)
+            if not isinstance(signature, bytes):
+                raise SigningError(
+                    f"the signing callback answered {type(signature).__name__}, "
+                    "expected bytes"
+                )
+        except BaseException as error:  # an interrupt too: native code drops it
+            self.failure = error
+            return b""
+        return signature
+
+
+def algorithm_of(public_key: object) -> str:
+    """The C2PA algorithm that goes with a public key.
+
+    Raises:
+        KeyFileError: C2PA has none for it.
+    """
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        name = _CURVES.get(public_key.curve.name)
+        if name is not None:
+            return name
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return "ed25519"
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size >= 2048:
+        return "ps256"
+    raise KeyFileError(
+        f"a key of type {type(public_key).__name__} cannot sign C2PA claims; expected "
+        "P-256, P-384, P-521, Ed25519, or RSA of 2048 bits or more"
+    )
+
+
+def spki(public_key: object) -> bytes:
+    """A public key as DER SubjectPublicKeyInfo."""
+    der, info = serialization.Encoding.DER, serialization.PublicFormat
+    return public_key.public_bytes(der, info.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]  # every key of cryptography has it
+
+
+def _load(pem: bytes, passphrase: str | None) -> PrivateKey:
+    secret = None if passphrase is None else passphrase.encode()
+    try:
+        key = serialization.load_pem_private_key(pem, secret)
+    except TypeError as error:  # encrypted without a passphrase, or the reverse
+        if secret is None:
+            raise KeyFileError("the key is encrypted: give its passphrase") from error
+        raise KeyFileError(
+            "a passphrase was given, but the key is not encrypted: leave it out"
+        ) from error
+    except Exception as error:  # ValueError and UnsupportedAlgorithm, by version
+        raise KeyFileError(
+            "the key cannot be read: wrong passphrase, or not a PKCS#8 PEM file"
+        ) from error
+    algorithm_of(key.public_key())
+    return key  # type: ignore[return-value]  # `algorithm_of` raised for the others

@@ -1,0 +1,93 @@
+"""Tokenizers: one digest for both sides, and tokenising without torch or transformers.
+
+The digest covers the id-to-bytes table, the merges and the normaliser: what decides
+which ids a text becomes. File names, truncation, padding and templates do not enter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from watermark.errors import MissingDependency, TokenizerMismatch
+
+# Parts of tokenizer.json that decide ids; `post_processor` adds special tokens only.
+_PARTS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
+MAX_FILE = 64 << 20  # bytes; the largest tokenizer.json in use is about 35 MB
+
+
+class TextTokenizer:
+    """A text-to-ids function with a digest, from a `tokenizer.json`."""
+
+    def __init__(self, definition: str) -> None:
+        """Read the JSON text of a `tokenizer.json`.
+
+        Raises:
+            TokenizerMismatch: it is not one.
+            MissingDependency: the package `tokenizers` is not installed.
+        """
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingDependency("tokenizers", "detect") from error
+        try:
+            parsed = json.loads(definition)
+            backend = Tokenizer.from_str(definition)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise TokenizerMismatch(
+                "this is not a tokenizer.json that the package `tokenizers` can read: "
+                f"{str(error)[:200]}"
+            ) from error
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self.definition = definition
+        self.digest = _digest(parsed)
+        self.size = int(backend.get_vocab_size(with_added_tokens=True))
+
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """From a folder, a `tokenizer.json`, or a transformers or tokenizers object.
+
+        Raises:
+            TokenizerMismatch: nothing of the kind, or a slow tokenizer, which has no
+                definition of its own.
+        """
+        if isinstance(source, cls):
+            return source
+        if isinstance(source, str | Path):
+            return cls(_read(Path(source)))
+        backend = getattr(source, "backend_tokenizer", source)
+        if not hasattr(backend, "to_str"):
+            raise TokenizerMismatch(
+                f"a {type(source).__name__} was given, expected a fast tokenizer "
+                "(AutoTokenizer.from_pretrained), a folder or a tokenizer.json"
+            )
+        return cls(backend.to_str())
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, without special tokens."""
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def __repr__(self) -> str:
+        return f"TextTokenizer({self.digest[:12]}, {self.size} tokens)"
+
+
+def _read(path: Path) -> str:
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        if file.stat().st_size > MAX_FILE:
+            raise TokenizerMismatch(f"{file} is larger than {MAX_FILE >> 20} MiB")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerMismatch(
+            f"no tokenizer at {file}: expected a folder with a tokenizer.json"
+        ) from error
+
+
+def _digest(parsed: dict[str, Any]) -> str:
+    parts = {name: parsed.get(name) for name in _PARTS}
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(b"tokenizer/1\n" + text.encode()).hexdigest()
