@@ -12,9 +12,10 @@ from watermark.keys import KeyRecord
 from watermark.record import Record
 
 OnUnsupported = Literal["raise", "warn"]
-# Called with the records of one call before its output is handed over; when it
-# returns, they are durable.
-Sink = Callable[[Sequence[Record]], None]
+# Called with the records of one call, and the objects they are of where those can be
+# told apart by identity, before the output is handed over; when it returns, the records
+# are durable.
+Sink = Callable[[Sequence[Record], Sequence[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ class Attachment:
         """The class the host had before, and has again after `detach`."""
         return self._original if self._original is not None else type(self._host)
 
-    def publish(self, records: Sequence[Record]) -> None:
+    def publish(self, records: Sequence[Record], outputs: Sequence[Any] = ()) -> None:
         """Hand the records of one call to the ledger, then list them here."""
-        self._sink(records)
+        self._sink(records, outputs)
         self.records.extend(records)
         self._calls += 1
 

@@ -222,7 +222,7 @@ class _Host:
             )
             for picture, mark in zip(_outputs(output), marks, strict=True)
         ]
-        self.attachment.publish(records)
+        self.attachment.publish(records, list(_outputs(output)))
 
 
 class _SignMode(TorchFunctionMode):

@@ -1,0 +1,501 @@
+"""The whole flow in one object: attach, embed, verify.
+
+`attach` marks what a model generates and records it before it is handed over; `embed`
+signs an output and publishes it; `verify` looks at every layer and judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from watermark import verification
+from watermark.assets import (
+    DamagedAsset,
+    media_type_for_suffix,
+)
+from watermark.assets import text as text_asset
+from watermark.assets.loading import Asset, load, sidecar_of
+from watermark.errors import (
+    AmbiguousRecord,
+    HomeError,
+    NotMarked,
+    SigningError,
+    UnsupportedFormat,
+    UnsupportedPipeline,
+    VocabularyMismatch,
+)
+from watermark.files import write_atomically
+from watermark.home import Home
+from watermark.keys import Key, KeyRecord, KeyRing
+from watermark.pipelines import adapter_for
+from watermark.pipelines.base import Attachment, OnUnsupported
+from watermark.record import Record
+from watermark.report import Report
+from watermark.schemes import SCHEMES, default_records
+from watermark.store.leaf import CONTENT, Entry
+from watermark.tokenizer import TextTokenizer
+
+Carrier = Literal["sidecar"]
+
+
+class Watermark:
+    """A provider's keys, credential and ledger, and the three verbs that use them."""
+
+    def __init__(self, home: Home) -> None:
+        """Use `create` or `open`."""
+        self.home = home
+        self._outputs: dict[int, tuple[weakref.ref[Any], str]] = {}
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, provider: str, passphrase: str | None = None
+    ) -> Self:
+        """A new home: keys, development credential, ledger. Refuses to overwrite.
+
+        Raises:
+            HomeError: `path` exists or cannot be written.
+        """
+        return cls(Home.create(Path(path), provider=provider, passphrase=passphrase))
+
+    @classmethod
+    def open(
+        cls, path: str | Path | None = None, *, passphrase: str | None = None
+    ) -> Self:
+        """An existing home: `path`, else ``$WATERMARK_HOME``, else the user data folder.
+
+        Raises:
+            HomeError: there is no home there.
+        """
+        where = None if path is None else Path(path)
+        return cls(Home.open(where, passphrase=passphrase))
+
+    # --- attach ----------------------------------------------------------------------
+
+    def attach(
+        self,
+        obj: Any,
+        *,
+        tokenizer: Any = None,
+        scheme: str | None = None,
+        payload: bytes | None = None,
+        on_unsupported: OnUnsupported = "raise",
+    ) -> Attachment:
+        """Mark everything that `obj` generates from now on.
+
+        Args:
+            obj: a transformers model or a diffusers text-to-image pipeline.
+            tokenizer: of a language model; kept in the home for detection.
+            scheme: ``gumbel`` or ``greenlist`` for text, ``noise`` for diffusion;
+                None is the host's default, which never biases what is generated.
+            payload: not supported by these schemes yet.
+            on_unsupported: ``"raise"``, or ``"warn"`` to run unmarked and record that.
+
+        Raises:
+            UnsupportedPipeline: the object, scheme or payload is not supported.
+            AlreadyAttached: the object is attached.
+            VocabularyMismatch: the tokenizer has more tokens than the model.
+        """
+        adapter = adapter_for(obj)
+        name = scheme or adapter.DEFAULT_SCHEME
+        wanted = SCHEMES[adapter.DEFAULT_SCHEME].carrier
+        if name not in SCHEMES or SCHEMES[name].carrier != wanted:
+            known = [s.name for s in SCHEMES.values() if s.carrier == wanted]
+            raise UnsupportedPipeline(
+                f"scheme {name!r} does not mark {wanted}; expected one of {known}"
+            )
+        if payload is not None:
+            raise UnsupportedPipeline(f"{name} carries no payload of the caller's yet")
+        newest = self.home.ring.newest
+        more: dict[str, Any] = {}
+        parameters: dict[str, Any] = {"epoch": newest.epoch}
+        if wanted == "tokens":
+            parameters |= self._vocabulary(adapter.vocab_size(obj), tokenizer)
+            more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
+        record = SCHEMES[name].record(newest.key, **parameters)
+        self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
+        attachment: Attachment = adapter.attach(
+            obj,
+            record,
+            self._generated,
+            provider=self.home.provider,
+            on_unsupported=on_unsupported,
+            **more,
+        )
+        if wanted == "tokens":
+            self.home.add_key_record(record)
+        return attachment
+
+    def _vocabulary(self, width: int, tokenizer: Any) -> dict[str, Any]:
+        if tokenizer is None:
+            return {"vocab_size": width}
+        read = TextTokenizer.of(tokenizer)
+        if read.size > width:
+            raise VocabularyMismatch(
+                f"the tokenizer has {read.size} tokens, the model's logits are {width} "
+                "wide: it is the tokenizer of another model"
+            )
+        self.home.add_tokenizer(read)
+        return {"vocab_size": width, "tokenizer": read.digest}
+
+    def _generated(self, records: Sequence[Record], outputs: Sequence[Any]) -> None:
+        self.home.ledger.append(
+            [Entry(event="generated", record=record) for record in records]
+        )
+        for record, output in zip(records, outputs, strict=False):
+            try:
+                reference = weakref.ref(output)
+            except TypeError:  # arrays and the like are found by digest
+                continue
+            self._outputs[id(output)] = (reference, record.record_id)
+
+    # --- embed -----------------------------------------------------------------------
+
+    def embed(
+        self,
+        asset: Any,
+        *,
+        record: Record | None = None,
+        carrier: Carrier | None = None,
+        format: str | None = None,
+        require_mark: bool = False,
+    ) -> Marked:
+        """Sign an output, read it back, and publish it in the ledger.
+
+        A generated output is found by identity or digest and signed under its record;
+        anything else is finished media: it is signed as such, with ``mark: none``.
+
+        Args:
+            asset: text, bytes, a path, a PIL image or Audio.
+            record: the record to publish under, where it cannot be found.
+            carrier: how a text carries its manifest: ``"sidecar"``, a file beside it.
+            format: container of a PIL image: ``"png"``, ``"jpeg"`` or ``"webp"``; by
+                default the suffix at `Marked.save` decides.
+            require_mark: raise where there is no mark, instead of a warning.
+
+        Raises:
+            NotMarked: no mark, and `require_mark` is set.
+            AmbiguousRecord: several records match.
+            UnsupportedFormat: no manifest can be written for this type.
+            SigningError: signing or reading back failed.
+        """
+        loaded = load(asset)
+        if loaded.problem:
+            raise UnsupportedFormat(f"this asset cannot be signed: {loaded.problem}")
+        if loaded.text is None and loaded.tokens is not None:
+            raise UnsupportedFormat(
+                "token ids cannot be signed: decode them and embed the text"
+            )
+        found = record or self._record_of(asset, loaded)
+        if not any(mark.coverage > 0 for mark in found.marks):
+            message = (
+                f"this {found.kind} carries no mark (record {found.record_id}: mark "
+                "none): its manifest can be stripped without a trace"
+            )
+            if require_mark:
+                raise NotMarked(message)
+            warnings.warn(message, UserWarning, stacklevel=2)
+        marked = Marked(record=found, _watermark=self, _asset=loaded)
+        if format is not None:
+            marked._finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
+        elif loaded.data is not None or loaded.text is not None:
+            marked._finish(loaded.media_type or "text/plain")
+        return marked
+
+    def _record_of(self, asset: Any, loaded: Asset) -> Record:
+        reference, record_id = self._outputs.get(id(asset), (None, ""))
+        if reference is not None and reference() is asset:
+            record = self.home.ledger.record(record_id)
+            if record is not None:
+                return record
+        found = {
+            row.record.record_id: row.record
+            for digest in verification.content_digests(loaded)
+            for row in self.home.ledger.by_binding(CONTENT, bytes.fromhex(digest))
+            if row.event == "generated"
+        }
+        if len(found) > 1:
+            raise AmbiguousRecord(
+                f"{len(found)} records match this output ({', '.join(sorted(found))}): "
+                "pass record= with the one it is"
+            )
+        if found:
+            return next(iter(found.values()))
+        return Record(
+            kind=loaded.kind,  # type: ignore[arg-type]  # load() told bad kinds
+            origin="altered",
+            provider=self.home.provider,
+            system="",
+        )
+
+    # --- verify ----------------------------------------------------------------------
+
+    def verify(
+        self,
+        asset: Any,
+        *,
+        pipeline: Any = None,
+        tokenizer: Any = None,
+        keys: Any = None,
+        trust: bytes | Path | None = None,
+        effort: str = "normal",
+    ) -> Report:
+        """Look at every layer of an asset and judge. Never raises on bad content.
+
+        Args:
+            asset: text (str), a path, bytes, a PIL image, `Tokens` or an integer array.
+            pipeline: the diffusers pipeline that could have made a picture.
+            tokenizer: of the model that could have made a text: an object or a folder;
+                by default every tokenizer that was attached here.
+            keys: a `Key`, `KeyRing`, `KeyRecord`, path of a key file, or several;
+                by default this home's.
+            trust: root certificates (PEM bytes or a path); by default this home's own.
+            effort: ``"quick"`` or ``"normal"``.
+
+        Raises:
+            TokenizerMismatch: `tokenizer` is none that the key records name.
+            KeyFileError: a key cannot be read.
+        """
+        return _verify(self.home, asset, pipeline, tokenizer, keys, trust, effort)
+
+
+@dataclass
+class Marked:
+    """A finished output: signed and published, or waiting for `save` to choose a type.
+
+    Attributes:
+        record: what it was published under.
+        manifest: the manifest store, once signed.
+    """
+
+    record: Record
+    manifest: bytes = field(default=b"", repr=False)
+    _watermark: Watermark | None = field(default=None, repr=False)
+    _asset: Asset | None = field(default=None, repr=False)
+    _data: bytes | None = field(default=None, repr=False)
+    _media_type: str = ""
+
+    @property
+    def data(self) -> bytes:
+        """The finished file's bytes.
+
+        Raises:
+            UnsupportedFormat: a picture whose container is not chosen yet.
+        """
+        if self._data is None:
+            raise UnsupportedFormat(
+                "the container is not chosen yet: pass format= to embed, or call save"
+            )
+        return self._data
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file (and a text's sidecar), whole or not at all; returns its path.
+
+        Raises:
+            UnsupportedFormat: the suffix is unknown, or is not the chosen type's.
+        """
+        path = Path(path)
+        if self._media_type == "text/plain":
+            write_atomically(sidecar_of(path), self.manifest, replace=True)
+            write_atomically(path, self.data, replace=True)
+            return path
+        wanted = media_type_for_suffix(path.suffix)
+        if self._data is None:
+            self._finish(wanted)
+        elif wanted != self._media_type:
+            raise UnsupportedFormat(
+                f"{path.name} asks for {wanted}, but this was signed as "
+                f"{self._media_type}: a signed file cannot be converted"
+            )
+        write_atomically(path, self.data, replace=True)
+        return path
+
+    def _finish(self, media_type: str) -> None:
+        """Sign, read back, enter in the ledger: only then is there any data."""
+        from watermark.sign import c2pa, claims
+
+        if self._watermark is None or self._asset is None:
+            raise SigningError("this output was not made by Watermark.embed")
+        home, source = self._watermark.home, _bytes_of(self._asset, media_type)
+        definition = claims.definition(self.record)
+        parent = (source, media_type) if claims.needs_parent(definition) else None
+        if media_type == "text/plain":
+            signed = c2pa.sign_sidecar(
+                source, media_type, definition, home.credential, parent=parent
+            )
+        else:
+            if parent is None and c2pa.read(source, media_type).state != "none":
+                raise SigningError(
+                    "this file has a manifest already, which signing would replace: "
+                    "embed the output as it was generated"
+                )
+            signed = c2pa.sign(
+                source, media_type, definition, home.credential, parent=parent
+            )
+        home.ledger.append(
+            [
+                Entry(
+                    event="published",
+                    record=self.record,
+                    asset_sha256=hashlib.sha256(signed.data).hexdigest(),
+                    manifest_id=signed.manifest_id,
+                    manifest=signed.manifest,
+                )
+            ]
+        )
+        self._data, self.manifest = signed.data, signed.manifest
+        self._media_type = media_type
+
+
+def _bytes_of(asset: Asset, media_type: str) -> bytes:
+    if asset.data is not None:
+        if asset.media_type != media_type:
+            raise UnsupportedFormat(
+                f"this file is {asset.media_type}, not {media_type}: embed signs a "
+                "file as it is"
+            )
+        return asset.data
+    if asset.text is not None:
+        return asset.text.encode()
+    if asset.picture is not None:
+        from watermark.assets import image
+
+        return image.encode(asset.picture, media_type)
+    raise UnsupportedFormat(f"a {asset.kind} without bytes cannot be signed")
+
+
+# --- module functions ----------------------------------------------------------------
+
+
+def attach(
+    obj: Any,
+    *,
+    tokenizer: Any = None,
+    scheme: str | None = None,
+    payload: bytes | None = None,
+    on_unsupported: OnUnsupported = "raise",
+) -> Attachment:
+    """`Watermark.attach` with the default home."""
+    return Watermark.open().attach(
+        obj,
+        tokenizer=tokenizer,
+        scheme=scheme,
+        payload=payload,
+        on_unsupported=on_unsupported,
+    )
+
+
+def embed(
+    asset: Any,
+    *,
+    record: Record | None = None,
+    carrier: Carrier | None = None,
+    format: str | None = None,
+    require_mark: bool = False,
+) -> Marked:
+    """`Watermark.embed` with the default home."""
+    return Watermark.open().embed(
+        asset,
+        record=record,
+        carrier=carrier,
+        format=format,
+        require_mark=require_mark,
+    )
+
+
+def verify(
+    asset: Any,
+    *,
+    pipeline: Any = None,
+    tokenizer: Any = None,
+    keys: Any = None,
+    trust: bytes | Path | None = None,
+    effort: str = "normal",
+) -> Report:
+    """`Watermark.verify` with the default home; with `keys` no home is needed."""
+    try:
+        home: Home | None = Home.open()
+    except HomeError:
+        if keys is None:
+            raise
+        home = None
+    return _verify(home, asset, pipeline, tokenizer, keys, trust, effort)
+
+
+def _verify(
+    home: Home | None,
+    asset: Any,
+    pipeline: Any,
+    tokenizer: Any,
+    keys: Any,
+    trust: bytes | Path | None,
+    effort: str,
+) -> Report:
+    if effort not in verification.LOOKS:
+        raise ValueError(
+            f"effort is {effort!r}, expected one of {', '.join(verification.LOOKS)}"
+        )
+    loaded = load(asset)
+    records: Iterable[KeyRecord]
+    if keys is not None:
+        records = _records_of(keys)
+    else:
+        records = home.key_records() if home is not None else []
+    if isinstance(trust, os.PathLike):
+        trust = Path(trust).read_bytes()
+    if trust is None:
+        trust = home.anchors if home is not None else b""
+    tokenizers: list[TextTokenizer] = []
+    if loaded.text is not None:
+        if tokenizer is not None:
+            tokenizers = [TextTokenizer.of(tokenizer)]
+        elif home is not None:
+            tokenizers = list(home.tokenizers())
+    revoked = {e.key.kid for e in home.ring if e.state == "revoked"} if home else set()
+    setting = verification.Setting(
+        records=list(records),
+        tokenizers=tokenizers,
+        given_tokenizer=tokenizer is not None,
+        inverter=_inverter(pipeline),
+        ledger=home.ledger if home is not None else None,
+        anchors=trust,
+        revoked=frozenset(revoked),
+        max_fpr=home.max_fpr if home is not None else 1e-6,
+        effort=effort,
+    )
+    return verification.verify(loaded, setting)
+
+
+def _inverter(pipeline: Any) -> verification.Inverter | None:
+    if pipeline is None or isinstance(pipeline, verification.Inverter):
+        return pipeline
+    from watermark.invert.latents import Inverter
+
+    return Inverter(pipeline)
+
+
+def _records_of(keys: Any) -> list[KeyRecord]:
+    """Key records of whatever names keys."""
+    if isinstance(keys, KeyRecord):
+        return [keys]
+    if isinstance(keys, Key):
+        return default_records(keys)
+    if isinstance(keys, KeyRing):
+        return [
+            record
+            for entry in keys
+            for epoch in range(entry.epoch + 1)
+            for record in default_records(entry.key, epoch)
+        ]
+    if isinstance(keys, str | os.PathLike):
+        return default_records(Key.load(Path(keys)))
+    records = [record for key in keys for record in _records_of(key)]
+    if not records:
+        raise ValueError("keys= is empty: nothing could be tested")
+    return records

@@ -1,0 +1,173 @@
+"""Whatever a caller hands over, as one `Asset`: told by type, never by guessing.
+
+`str` is always text; files are `os.PathLike`; token ids are `Tokens` or an integer
+array; pictures are PIL images or bytes of a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watermark.assets import MEDIA_BYTES, DamagedAsset, kind_of, sniff
+from watermark.assets import text as text_asset
+from watermark.errors import UnsupportedFormat
+
+SIDECAR_BYTES = 32 << 20  # the native library's own limit for a manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of a text, as the model gave them."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound: float samples in [-1, 1], (n,) or (n, channels), and samples per second."""
+
+    samples: NDArray[np.floating]
+    rate: int
+
+    def to_wav(self) -> bytes:
+        """A 16-bit PCM WAV file.
+
+        Raises:
+            UnsupportedFormat: not finite, or not one or two axes.
+        """
+        samples = np.asarray(self.samples, dtype=np.float64)
+        if samples.ndim not in (1, 2) or not np.isfinite(samples).all():
+            raise UnsupportedFormat(
+                f"found audio of shape {samples.shape}, expected finite samples of "
+                "shape (n,) or (n, channels)"
+            )
+        pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2")
+        output = io.BytesIO()
+        with wave.open(output, "wb") as file:
+            file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+            file.setsampwidth(2)
+            file.setframerate(self.rate)
+            file.writeframes(pcm.tobytes())
+        return output.getvalue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One asset as it was handed over.
+
+    Attributes:
+        kind: sort of medium; ``unknown`` where nothing in the allow-list matches.
+        media_type: of `data`, or "".
+        data: the file's bytes, or None for a picture or text in memory.
+        text: the text, where it is one.
+        tokens: token ids, where they were given.
+        picture: a PIL image, where one was given.
+        sidecar: bytes of the manifest beside the file, or None.
+        problem: why the content could not be read, or "".
+    """
+
+    kind: str
+    media_type: str = ""
+    data: bytes | None = None
+    text: str | None = None
+    tokens: NDArray[np.uint32] | None = None
+    picture: Any = None
+    sidecar: bytes | None = field(default=None, repr=False)
+    problem: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the file's bytes, or ""."""
+        return "" if self.data is None else hashlib.sha256(self.data).hexdigest()
+
+
+def load(source: Any) -> Asset:
+    """The asset that `source` is. Bad content becomes `Asset.problem`.
+
+    Raises:
+        UnsupportedFormat: an object of a type that is no asset.
+        OSError: a path that cannot be read.
+    """
+    if isinstance(source, Asset):
+        return source
+    if isinstance(source, str):
+        return Asset(kind="text", text=source)
+    if isinstance(source, Tokens):
+        return _from_tokens(source.ids)
+    if isinstance(source, Audio):
+        return _from_bytes(source.to_wav(), None)
+    if isinstance(source, os.PathLike):
+        return _from_path(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_bytes(bytes(source), None)
+    if hasattr(source, "getbands"):  # a PIL image, told without importing PIL
+        return Asset(kind="image", picture=source)
+    if hasattr(source, "detach") or isinstance(source, np.ndarray | list | tuple):
+        return _from_tokens(source)
+    raise UnsupportedFormat(
+        f"a {type(source).__name__} was given, expected text (str), a path, bytes, a "
+        "PIL image, Tokens, an integer array, or Audio"
+    )
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the manifest of a file lies that cannot hold one (C2PA 2.4, 11.4)."""
+    return path.with_suffix(".c2pa")
+
+
+def _from_path(path: Path) -> Asset:
+    if path.stat().st_size > MEDIA_BYTES:
+        return Asset(
+            kind="unknown", problem=f"the file is larger than {MEDIA_BYTES >> 20} MiB"
+        )
+    beside = sidecar_of(path)
+    sidecar = None
+    if beside != path and beside.is_file() and beside.stat().st_size <= SIDECAR_BYTES:
+        sidecar = beside.read_bytes()
+    return _from_bytes(path.read_bytes(), sidecar)
+
+
+def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
+    media_type = sniff(data)
+    if media_type is None:
+        return Asset(
+            kind="unknown",
+            data=data,
+            problem="the file is of no type in the allow-list (assets.MEDIA_TYPES)",
+        )
+    kind = kind_of(media_type)
+    if kind == "text":
+        try:
+            text = text_asset.decode(data)
+        except DamagedAsset as error:
+            return Asset(
+                kind=kind, media_type=media_type, data=data, problem=str(error)
+            )
+        return Asset(
+            kind=kind, media_type=media_type, data=data, text=text, sidecar=sidecar
+        )
+    return Asset(kind=kind, media_type=media_type, data=data, sidecar=sidecar)
+
+
+def _from_tokens(ids: Any) -> Asset:
+    array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UnsupportedFormat(
+            f"found an array of shape {array.shape} and dtype {array.dtype}, expected "
+            "token ids: one axis of integers"
+        )
+    if array.size and (array.min() < 0 or array.max() >= 1 << 32):
+        raise UnsupportedFormat("token ids must lie in 0..2**32 - 1")
+    return Asset(kind="text", tokens=array.astype(np.uint32))

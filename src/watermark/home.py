@@ -1,0 +1,217 @@
+"""Home: the folder that holds a provider's keys, credential, settings and ledger.
+
+    home.toml               who we are, and settings
+    keys/                   the key ring (mode 0700)
+    credential/             certificate chain and signing key
+    log.pem, ledger.db      the log's own key, and the ledger
+    records.json            key records of what was attached; no secrets
+    tokenizers/<digest>     definitions of tokenizers, for detection without torch
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from watermark.errors import HomeError, KeyFileError
+from watermark.files import read_private, write_atomically
+from watermark.keys import KeyRecord, KeyRing
+from watermark.record import utc_now
+from watermark.schemes import default_records
+from watermark.sign.credential import Credential
+from watermark.store.checkpoint import LogKey
+from watermark.store.ledger import Ledger
+from watermark.tokenizer import TextTokenizer
+
+SCHEMA = "watermark.home/1"
+RECORDS_SCHEMA = "watermark.keyrecords/1"
+VARIABLE = "WATERMARK_HOME"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def default_path() -> Path:
+    """``$WATERMARK_HOME``, else a folder in the user's data directory."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE])
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("watermark"))
+
+
+@dataclass(frozen=True)
+class Home:
+    """An existing home. Made by `create` and `open`; parts are read when first used."""
+
+    path: Path
+    provider: str
+    max_fpr: float = 1e-6
+    _passphrase: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def create(cls, path: Path, *, provider: str, passphrase: str | None = None) -> Self:
+        """A new home with one key, a development credential and an empty ledger.
+
+        It is made under a temporary name and then renamed: a home exists whole or not
+        at all.
+
+        Args:
+            path: where; an existing file or folder is never overwritten.
+            provider: who runs the models; it stands in every record and certificate.
+            passphrase: encrypts keys and credential on disk.
+
+        Raises:
+            HomeError: `path` exists or cannot be written, or `provider` is empty.
+        """
+        path = Path(path)
+        if not provider.strip() or len(provider) > 64:
+            raise HomeError(
+                f"the provider is {provider!r}, expected a name of 1 to 64 characters"
+            )
+        if path.exists():
+            raise HomeError(
+                f"{path} exists: a home is never overwritten. Open it, or choose "
+                "another folder"
+            )
+        draft = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.mkdir(mode=0o700)
+            cls._fill(draft, provider, passphrase)
+            draft.rename(path)
+        except OSError as error:
+            raise HomeError(f"{path} cannot be made: {error}") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return cls.open(path, passphrase=passphrase)
+
+    @staticmethod
+    def _fill(folder: Path, provider: str, passphrase: str | None) -> None:
+        KeyRing.create(folder / "keys", passphrase=passphrase)
+        Credential.create_dev(folder / "credential", provider, passphrase=passphrase)
+        name = f"watermark.invalid/{secrets.token_hex(8)}"
+        key = LogKey.create(folder / "log.pem", name=name)
+        Ledger.create(folder / "ledger.db", origin=name, key=key).close()
+        (folder / "tokenizers").mkdir()
+        text = (
+            f"schema = {json.dumps(SCHEMA)}\n"
+            f"provider = {json.dumps(provider, ensure_ascii=True)}\n"
+            f"created_at = {json.dumps(utc_now())}\n"
+            "max_fpr = 1e-6  # a mark decides at or below this adjusted p-value\n"
+        )
+        write_atomically(folder / "home.toml", text.encode())
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, passphrase: str | None = None) -> Self:
+        """An existing home, by default the one at `default_path`.
+
+        Raises:
+            HomeError: there is none, or its settings cannot be read.
+        """
+        path = default_path() if path is None else Path(path)
+        try:
+            settings = tomllib.loads((path / "home.toml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise HomeError(
+                f"no home at {path}: make one with `wm init --provider NAME`, or set "
+                f"{VARIABLE}"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise HomeError(f"{path / 'home.toml'} cannot be read: {error}") from error
+        if settings.get("schema") != SCHEMA:
+            raise HomeError(
+                f"{path} has schema {settings.get('schema')!r}, expected {SCHEMA!r}"
+            )
+        max_fpr = settings.get("max_fpr", 1e-6)
+        if not isinstance(max_fpr, float) or not 0 < max_fpr <= 0.05:
+            raise HomeError(f"max_fpr is {max_fpr!r} in {path}, expected 0 < x <= 0.05")
+        return cls(path, str(settings.get("provider", "")), max_fpr, passphrase)
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """The key ring."""
+        return KeyRing.load(self.path / "keys", passphrase=self._passphrase)
+
+    @cached_property
+    def credential(self) -> Credential:
+        """The signing credential; read when first signed with, so that an expired one
+        never stops verification.
+        """
+        return Credential.load(self.path / "credential", self._passphrase)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened for appending."""
+        key = LogKey.load(self.path / "log.pem")
+        return Ledger.open(self.path / "ledger.db", key=key)
+
+    @property
+    def anchors(self) -> bytes:
+        """The certificate (PEM) that this home's own credential leads to."""
+        return (self.path / "credential" / "root.pem").read_bytes()
+
+    def key_records(self) -> list[KeyRecord]:
+        """Everything that could have marked: the ring's defaults and what was attached.
+
+        A default record stands back where a record of the same key, scheme and epoch
+        names a tokenizer, so that a wrong tokenizer is told and not silently scored.
+        """
+        keys = {entry.key.kid: entry.key for entry in self.ring}
+        bound = [
+            KeyRecord.from_dict(data, key=keys[data["kid"]])
+            for data in self._stored()
+            if data.get("kid") in keys
+        ]
+        named = {record.test for record in bound if record.tokenizer is not None}
+        defaults = [
+            record
+            for entry in self.ring
+            for epoch in range(entry.epoch + 1)
+            for record in default_records(entry.key, epoch)
+        ]
+        return [r for r in defaults if r.test not in named] + bound
+
+    def add_key_record(self, record: KeyRecord) -> None:
+        """Remember what was attached, for detection. Known records change nothing."""
+        rows = self._stored()
+        if record.to_dict() in rows:
+            return
+        text = json.dumps(
+            {"schema": RECORDS_SCHEMA, "records": [*rows, record.to_dict()]}, indent=1
+        )
+        write_atomically(
+            self.path / "records.json", text.encode(), mode=0o600, replace=True
+        )
+
+    def _stored(self) -> list[dict[str, Any]]:
+        path = self.path / "records.json"
+        if not path.exists():
+            return []
+        try:
+            data = json.loads(read_private(path))
+            if data["schema"] != RECORDS_SCHEMA:
+                raise KeyFileError(f"{path} has schema {data['schema']!r}")
+            return list(data["records"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KeyFileError(f"{path} cannot be read: {error!r}") from error
+
+    def add_tokenizer(self, tokenizer: TextTokenizer) -> None:
+        """Keep the tokenizer's definition, by its digest."""
+        path = self.path / "tokenizers" / tokenizer.digest
+        if not path.exists():
+            write_atomically(path, tokenizer.definition.encode(), replace=True)
+
+    def tokenizers(self) -> Iterator[TextTokenizer]:
+        """Every tokenizer that was attached, in order of digest."""
+        folder = self.path / "tokenizers"
+        for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+            if _DIGEST.fullmatch(path.name):
+                yield TextTokenizer(path.read_text(encoding="utf-8"))

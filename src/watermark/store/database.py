@@ -1,0 +1,153 @@
+"""One SQLite file for many threads and processes: durable commits, our own errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from watermark.errors import LedgerCorrupt, StoreError
+
+BUSY_SECONDS = 60.0  # how long a writer waits for the writers before it
+POOL_SIZE = 8
+
+# Primary result codes, https://sqlite.org/rescode.html; 1 is ERROR, which here means
+# that a table or a column is missing.
+_CORRUPT = {1, 11, 20, 24, 26}  # ERROR, CORRUPT, MISMATCH, FORMAT, NOTADB
+_CURES = {
+    5: "another process keeps it locked; look for one that hangs",  # BUSY
+    8: "it is read-only; check the permissions of the file and its folder",  # READONLY
+    10: "the disk reports an error; check that it is not full or failing",  # IOERR
+    13: "the disk is full; free some space",  # FULL
+    14: "check that the file exists and that its folder is writable",  # CANTOPEN
+}
+
+
+class Database:
+    """Connections to one existing SQLite file, made on demand and kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._inherited: list[Engine] = []
+        self._closed = False
+        self._start()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the ledger throughout."""
+        with translated(self.path), self._connect(self._engine_here()) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The one transaction that may write now; on disk when the block is left."""
+        engine = self._engine_here().execution_options(immediate=True)
+        # Threads queue here, in turn; SQLite's own lock is polled, in no order.
+        with translated(self.path), self._lock, self._connect(engine) as connection:
+            yield connection
+
+    def check_length(self) -> None:
+        """Check that the end of the file was not cut off, which SQLite may not see.
+
+        The file is not opened for this: closing it again would drop the locks that
+        this process holds (https://sqlite.org/howtocorrupt.html, 2.2).
+
+        Raises:
+            LedgerCorrupt: it was.
+        """
+        with self.reading() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+            if _length(self.path.with_name(f"{self.path.name}-wal")):
+                return  # pages may still be in there, and not in the file
+            found = _length(self.path)
+        if found < pages * page_size:
+            raise LedgerCorrupt(
+                f"{self.path} has {found} bytes, expected {pages * page_size}: its end "
+                "was cut off. Restore it from a backup"
+            )
+
+    def close(self) -> None:
+        """Close every connection; the ledger cannot be used after."""
+        self._closed = True
+        self._engine.dispose()
+
+    @staticmethod
+    @contextmanager
+    def _connect(engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection, connection.begin():
+            yield connection
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._engine = create_engine(
+            "sqlite+pysqlite://",
+            creator=lambda: connect(self.path),
+            poolclass=QueuePool,
+            pool_size=POOL_SIZE,
+            pool_timeout=BUSY_SECONDS,
+        )
+        event.listen(self._engine, "begin", _begin)
+
+    def _engine_here(self) -> Engine:
+        if self._closed:
+            raise StoreError(f"{self.path} was closed: open the ledger again")
+        if self._pid != os.getpid():
+            # A connection must not cross a fork, not even to be closed by the garbage
+            # collector (https://sqlite.org/howtocorrupt.html, 2.6): keep it, unused.
+            self._inherited.append(self._engine)
+            self._start()
+        return self._engine
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A raw connection to an existing file, with the settings that durability needs."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,  # `_begin` decides how a transaction starts
+        check_same_thread=False,  # the pool lends it to one thread at a time
+    )
+    connection.execute("PRAGMA synchronous=FULL")  # WAL is not durable with less
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def use_wal(path: Path) -> None:
+    """Make `path` a database in WAL mode; the mode is kept in the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn each error of SQLite and SQLAlchemy into one of ours."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorcode", None)
+        primary = -1 if code is None else code & 0xFF
+        if primary in _CORRUPT or "decode to UTF-8" in str(cause):
+            raise LedgerCorrupt(
+                f"{path} is damaged or not a ledger ({cause}): restore it from a backup"
+            ) from error
+        cure = _CURES.get(primary, "see the error above")
+        raise StoreError(f"{path} cannot be used ({cause}): {cure}") from error
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
