@@ -33,4 +33,6 @@ class Score:
 
         Bonferroni: ``min(1, tests * hypotheses * p)``, in log space.
         """
-        return min(0.0, (self.ln_p + math.log(self.hypotheses) + math.log(tests)) / LN10)
+        return min(
+            0.0, (self.ln_p + math.log(self.hypotheses) + math.log(tests)) / LN10
+        )

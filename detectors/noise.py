@@ -42,7 +42,7 @@ def weights(latents: NDArray[np.floating]) -> NDArray[np.int32]:
 
 
 def one_nonce(latents: NDArray[np.floating], code: Code, nonce: int) -> float:
-    """ln of the pilot's tail bound for one nonce fixed beforehand."""
+    """Ln of the pilot's tail bound for one nonce fixed beforehand."""
     pilot = weights(latents)[code.pilot]
     return _ln_tail(int(pilot @ code.pilot_signs(nonce)), pilot)
 
@@ -75,7 +75,13 @@ def score(latents: NDArray[np.floating], code: Code) -> Score:
     by_pilot, by_joint = 2 << nonce_bits, 2 << (nonce_bits + 8 * MARK_ID_BYTES)
     decided = joint_ln + math.log(by_joint) <= PAYLOAD_LOG10_P * LN10
     if joint_ln + math.log(by_joint) <= pilot_ln + math.log(by_pilot):
-        ln_p, hypotheses, nonce, total, used = joint_ln, by_joint, joint_nonce, joint_sum, w
+        ln_p, hypotheses, nonce, total, used = (
+            joint_ln,
+            by_joint,
+            joint_nonce,
+            joint_sum,
+            w,
+        )
     else:
         ln_p, hypotheses, nonce = pilot_ln, by_pilot, found[0][1]
         total, used = found[0][0], pilot

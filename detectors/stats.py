@@ -13,7 +13,7 @@ SIGN_BOUND = 3.178
 
 
 def ln_gamma_tail(n: int, x: float) -> float:
-    """ln P(X >= x) for X ~ Gamma(n, 1), n a positive integer.
+    """Ln P(X >= x) for X ~ Gamma(n, 1), n a positive integer.
 
     ``Q(n, x) = e^-x sum_{k<n} x^k / k!`` summed downwards from its largest term; below
     the mean through the complement.
@@ -39,7 +39,7 @@ def ln_gamma_tail(n: int, x: float) -> float:
 
 
 def ln_binomial_tail(k: int, n: int, q: float) -> float:
-    """ln P(X >= k) for X ~ Binomial(n, q), 0 < q < 1."""
+    """Ln P(X >= k) for X ~ Binomial(n, q), 0 < q < 1."""
     if k <= 0:
         return 0.0
     if k > n:
@@ -69,7 +69,7 @@ def _ln_binomial_pmf(k: int, n: int, q: float) -> float:
 
 
 def ln_normal_tail(t: float) -> float:
-    """ln Q(t) for a standard normal."""
+    """Ln Q(t) for a standard normal."""
     if t < 30:
         return math.log(0.5 * math.erfc(t / math.sqrt(2)))
     fraction = t  # Laplace's continued fraction t + 1/(t + 2/(t + ...))

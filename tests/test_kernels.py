@@ -244,5 +244,5 @@ def test_sizes_that_would_leave_the_buffers_are_refused() -> None:
         lambda: kernels.trellis_decode(np.zeros(3, np.uint16), np.zeros(2, np.int32)),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match="expected|outside|too large"):
+        with pytest.raises(ValueError, match=r"expected|outside|too large"):
             call()

@@ -17,10 +17,8 @@ from typing import Any, Literal, Self
 
 from watermark import verification
 from watermark.assets import (
-    DamagedAsset,
     media_type_for_suffix,
 )
-from watermark.assets import text as text_asset
 from watermark.assets.loading import Asset, load, sidecar_of
 from watermark.errors import (
     AmbiguousRecord,
@@ -68,7 +66,7 @@ class Watermark:
     def open(
         cls, path: str | Path | None = None, *, passphrase: str | None = None
     ) -> Self:
-        """An existing home: `path`, else ``$WATERMARK_HOME``, else the user data folder.
+        """An existing home: `path`, ``$WATERMARK_HOME``, or the user data folder.
 
         Raises:
             HomeError: there is no home there.

@@ -7,7 +7,7 @@
   + UnsupportedPipeline    `attach` met an object or a mode it cannot mark
   + UnsupportedFormat      a file type no part of this package can write
   + AlreadyAttached        `attach` was called twice on one object
-  + NotMarked              something was generated or embedded without the mark asked for
+  + NotMarked              something was made without the mark that was asked for
   + AmbiguousRecord        an output matches several records
   + TokenizerMismatch      the tokenizer is not the one the key record names
   + VocabularyMismatch     the logits are not as wide as the key record says

@@ -1,11 +1,11 @@
 """Home: the folder that holds a provider's keys, credential, settings and ledger.
 
-    home.toml               who we are, and settings
-    keys/                   the key ring (mode 0700)
-    credential/             certificate chain and signing key
-    log.pem, ledger.db      the log's own key, and the ledger
-    records.json            key records of what was attached; no secrets
-    tokenizers/<digest>     definitions of tokenizers, for detection without torch
+home.toml               who we are, and settings
+keys/                   the key ring (mode 0700)
+credential/             certificate chain and signing key
+log.pem, ledger.db      the log's own key, and the ledger
+records.json            key records of what was attached; no secrets
+tokenizers/<digest>     definitions of tokenizers, for detection without torch
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Home:
     _passphrase: str | None = field(default=None, repr=False)
 
     @classmethod
-    def create(cls, path: Path, *, provider: str, passphrase: str | None = None) -> Self:
+    def create(
+        cls, path: Path, *, provider: str, passphrase: str | None = None
+    ) -> Self:
         """A new home with one key, a development credential and an empty ledger.
 
         It is made under a temporary name and then renamed: a home exists whole or not
@@ -142,8 +144,9 @@ class Home:
 
     @cached_property
     def credential(self) -> Credential:
-        """The signing credential; read when first signed with, so that an expired one
-        never stops verification.
+        """The signing credential.
+
+        It is read when first signed with: an expired one never stops verification.
         """
         return Credential.load(self.path / "credential", self._passphrase)
 

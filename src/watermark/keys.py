@@ -335,7 +335,9 @@ class KeyRing(Sequence[RingEntry]):
     which holds no secret.
     """
 
-    def __init__(self, entries: Sequence[RingEntry], folder: Path | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[RingEntry], folder: Path | None = None
+    ) -> None:
         """Take the entries; an empty ring is an error, not a ring that finds nothing.
 
         Raises:
@@ -373,7 +375,9 @@ class KeyRing(Sequence[RingEntry]):
         try:
             entries = [
                 RingEntry(
-                    Key.load(folder / f"{_plain(e['kid'])}.json", passphrase=passphrase),
+                    Key.load(
+                        folder / f"{_plain(e['kid'])}.json", passphrase=passphrase
+                    ),
                     e["state"],
                     int(e["epoch"]),
                     e["created_at"],

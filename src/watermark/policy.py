@@ -21,7 +21,8 @@ from watermark.report import Report
 class Policy(Protocol):
     """Returns if the report meets the demand, raises `VerificationError` if not."""
 
-    def __call__(self, report: Report, /) -> None: ...
+    def __call__(self, report: Report, /) -> None:
+        """Judge one report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,9 @@ class Marked:
             if e.layer == "mark" and e.log10_p is not None
         ]
         if not found or min(found) > math.log10(self.max_fpr):
-            best = f"the smallest was 1e{min(found):.1f}" if found else "none was tested"
+            best = (
+                f"the smallest was 1e{min(found):.1f}" if found else "none was tested"
+            )
             raise VerificationError(
                 f"found no mark with p <= {self.max_fpr:g} ({best}); "
                 f"the verdict is {report.verdict}"

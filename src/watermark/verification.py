@@ -218,7 +218,9 @@ def _image_marks(asset: Asset, setting: Setting, found: _Findings) -> None:
 def _pixels(asset: Asset) -> NDArray[np.uint8]:
     from watermark.assets import image
 
-    picture = image.decode(asset.data or b"") if asset.picture is None else asset.picture
+    picture = (
+        image.decode(asset.data or b"") if asset.picture is None else asset.picture
+    )
     return image.to_rgb8(picture)
 
 
@@ -344,13 +346,14 @@ def _ledger(
         record = ledger.record(record_id)
         if record is None:
             continue
+        what = f"{record.kind} {record.origin} {record.created_at}"
         found.evidence.append(
             Evidence(
                 layer="ledger",
                 detector="ledger",
                 state="logged",
                 record_ids=(record_id,),
-                detail=f"{record.kind} {record.origin} {record.created_at}, found {how}",
+                detail=f"{what}, found {how}",
                 codes=(f"origin-{record.origin}",),
             )
         )
@@ -422,7 +425,9 @@ def _judge(
     weak = [e for e in found.evidence if e.log10_p is not None and e.log10_p <= WEAK]
     if weak and not marks:
         found.open.append(
-            Reason("below-threshold", f"{weak[0].scheme} has log10 p {weak[0].log10_p:.1f}")
+            Reason(
+                "below-threshold", f"{weak[0].scheme} has log10 p {weak[0].log10_p:.1f}"
+            )
         )
     signed = manifest is not None and manifest.state == "trusted"
     logged = any(
@@ -453,7 +458,9 @@ def _contradictions(
 ) -> None:
     keys = sorted({mark.key_id for mark in marks})
     if len(keys) > 1:
-        found.conflicts.append(Reason("two-keys", f"marks of {' and '.join(keys)} fire"))
+        found.conflicts.append(
+            Reason("two-keys", f"marks of {' and '.join(keys)} fire")
+        )
     if manifest is None or not marks or manifest.state not in ("trusted", "valid"):
         return
     if any(source.endswith(_CAPTURED) for source in manifest.source_types):
@@ -465,5 +472,7 @@ def _contradictions(
         alg = Mark(scheme=mark.scheme, version=1, key_id=mark.key_id).binding
         if mark.payload is not None and bound.get(alg, mark.payload) != mark.payload:
             found.conflicts.append(
-                Reason("other-mark", "the manifest names another mark id than was found")
+                Reason(
+                    "other-mark", "the manifest names another mark id than was found"
+                )
             )

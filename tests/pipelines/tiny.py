@@ -122,7 +122,9 @@ def stable_diffusion() -> Any:
             text_encoder=clip(),
             tokenizer=tokenizer(),
             unet=unet(),
-            scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False),
+            scheduler=DDIMScheduler(
+                clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            ),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -198,7 +200,12 @@ def flux() -> Any:
     )
     t5 = T5EncoderModel(
         T5Config(
-            vocab_size=len(WORDS), d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=4
+            vocab_size=len(WORDS),
+            d_model=32,
+            d_kv=8,
+            d_ff=37,
+            num_layers=1,
+            num_heads=4,
         )
     )
     return _quiet(

@@ -34,7 +34,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Sound: float samples in [-1, 1], (n,) or (n, channels), and samples per second."""
+    """Sound: floats in [-1, 1], (n,) or (n, channels), and samples per second."""
 
     samples: NDArray[np.floating]
     rate: int

@@ -8,7 +8,6 @@ the user's pipeline and scheduler stay as they were.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from watermark.errors import UnsupportedPipeline
 from watermark.invert.schedules import inverse_of
 
-_LIMIT = 8192  # pixels a side; a larger picture is refused before memory is taken
+MAX_PIXELS = 1 << 22  # 2048 x 2048; attention takes memory by the square of this
 
 
 class Inverter:
@@ -57,14 +56,21 @@ class Inverter:
         Raises:
             UnsupportedPipeline: the picture is too large, or its call fails.
         """
-        height, width = pixels.shape[:2]
-        if max(height, width) > _LIMIT:
+        if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
             raise UnsupportedPipeline(
-                f"a picture of {width}x{height} pixels, expected at most {_LIMIT} a side"
+                f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels, expected at "
+                f"most {MAX_PIXELS} in all: inverting it would take too much memory"
+            )
+        grid = self._grid()
+        height, width = (side // grid * grid for side in pixels.shape[:2])
+        if not height or not width:
+            raise UnsupportedPipeline(
+                f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels is smaller "
+                f"than one cell of the latents, {grid}x{grid}"
             )
         pipe = self._copy(rounds)
         with torch.inference_mode(), _same_generators():
-            clean = self._encode(pipe, pixels)
+            clean = self._encode(pipe, pixels[:height, :width])
             packed = self._pack(pipe, clean)
             call: dict[str, Any] = {
                 "prompt": "",
@@ -82,13 +88,10 @@ class Inverter:
         array: NDArray[np.float32] = noise[0].float().cpu().numpy()
         return array
 
-    def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """The shape of the noise for a picture of this size."""
+    def _grid(self) -> int:
+        """Pixels a side of one cell of the latents, or of a packed 2x2 block."""
         scale = int(self._pipeline.vae_scale_factor)
-        channels = int(self._pipeline.vae.config.latent_channels)
-        if self._packs(self._pipeline):
-            return channels, 2 * (height // (2 * scale)), 2 * (width // (2 * scale))
-        return channels, height // scale, width // scale
+        return 2 * scale if self._packs(self._pipeline) else scale
 
     def _copy(self, rounds: int) -> Any:
         pipe = copy.copy(self._pipeline)
@@ -104,19 +107,17 @@ class Inverter:
     @staticmethod
     def _encode(pipe: Any, pixels: NDArray[np.uint8]) -> torch.Tensor:
         vae, config = pipe.vae, pipe.vae.config
-        scale = int(pipe.vae_scale_factor) * (2 if Inverter._packs(pipe) else 1)
-        height, width = (side // scale * scale for side in pixels.shape[:2])
-        image = torch.from_numpy(pixels[:height, :width].astype(np.float32) / 127.5 - 1)
+        image = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1)
         image = image.permute(2, 0, 1)[None].to(pipe._execution_device, vae.dtype)
-        latents = vae.encode(image).latent_dist.mode()
+        latents: torch.Tensor = vae.encode(image).latent_dist.mode()
         mean = getattr(config, "latents_mean", None)
         std = getattr(config, "latents_std", None)
+        scale = float(config.scaling_factor)
         if mean is not None and std is not None:
             mean = torch.tensor(mean).view(1, -1, 1, 1).to(latents)
             std = torch.tensor(std).view(1, -1, 1, 1).to(latents)
-            return (latents - mean) / std * config.scaling_factor
-        shift = getattr(config, "shift_factor", None) or 0.0
-        return (latents - shift) * config.scaling_factor
+            return (latents - mean) / std * scale
+        return (latents - float(getattr(config, "shift_factor", None) or 0.0)) * scale
 
     @staticmethod
     def _packs(pipe: Any) -> bool:
@@ -129,7 +130,11 @@ class Inverter:
         return bool(getattr(getattr(transformer, "config", None), "guidance_embeds", 0))
 
     def _pack(self, pipe: Any, latents: torch.Tensor) -> torch.Tensor:
-        return pipe._pack_latents(latents, *latents.shape) if self._packs(pipe) else latents
+        return (
+            pipe._pack_latents(latents, *latents.shape)
+            if self._packs(pipe)
+            else latents
+        )
 
     def _unpack(
         self, pipe: Any, latents: torch.Tensor, height: int, width: int
@@ -145,12 +150,8 @@ class Inverter:
 @contextmanager
 def _same_generators() -> Iterator[None]:
     """Leave torch's global generators as they were."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    devices = (
+        list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    )
     with torch.random.fork_rng(devices=devices):
         yield
-
-
-def takes_latents(pipeline_class: type) -> bool:
-    """Whether the pipeline's call can be inverted through its `latents` argument."""
-    parameters = inspect.signature(pipeline_class.__call__).parameters
-    return {"latents", "prompt", "output_type"} <= set(parameters)

@@ -34,12 +34,13 @@ class _Rounds:
 
 
 class InverseDDIM(_Rounds, DDIMScheduler):  # type: ignore[misc]  # untyped base
-    """For models trained to predict noise, velocity or the sample on a beta schedule."""
+    """For models that predict noise, velocity or the sample on a beta schedule."""
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """The generator's own times, lowest first, each repeated `rounds` times."""
         DDIMScheduler.set_timesteps(self, num_inference_steps, device="cpu")
-        ascending = torch.as_tensor(self.timesteps.numpy()[::-1].copy())
+        descending: Any = self.__dict__["timesteps"]
+        ascending = torch.as_tensor(descending.numpy()[::-1].copy())
         self.timesteps = ascending.repeat_interleave(self.rounds).to(device)
         self._round = 0
 
@@ -98,7 +99,8 @@ class InverseFlow(_Rounds, FlowMatchEulerDiscreteScheduler):  # type: ignore[mis
         FlowMatchEulerDiscreteScheduler.set_timesteps(
             self, num_inference_steps, "cpu", sigmas, mu, timesteps
         )
-        ascending = self.sigmas.numpy()[::-1].copy()  # 0, ..., sigma max
+        descending: Any = self.__dict__["sigmas"]
+        ascending = descending.numpy()[::-1].copy()  # 0, ..., sigma max
         self._levels = ascending
         times = ascending[1:] * self.config.num_train_timesteps
         self.timesteps = torch.as_tensor(np.repeat(times, self.rounds)).to(device)

@@ -11,7 +11,8 @@ values int32.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+
+from watermark.kernels.reference import Numbers
 
 if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference import code_bits as code_bits
@@ -45,6 +46,6 @@ else:
 
     BACKEND = "cython"
 
-    def gumbel_select(logits: Any, state: bytes, nonce: int) -> int:
+    def gumbel_select(logits: Numbers, state: bytes, nonce: int) -> int:
         """The token that keyed Gumbel-max sampling chooses: see `reference`."""
         return _text.gumbel_select(logits, state, nonce, NOISE_LOW, NOISE_HIGH)

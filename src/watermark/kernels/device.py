@@ -159,7 +159,7 @@ def gumbel_select(
 def greenlist_mask(
     low: torch.Tensor, high: torch.Tensor, vocab: int, gamma16: int
 ) -> torch.Tensor:
-    """bool (batch, vocab), True where the token is green."""
+    """Bool (batch, vocab), True where the token is green."""
     block = torch.arange((vocab + 31) // 32, device=low.device)[None, :]
     quad = torch.stack(
         words(low[:, None], high[:, None], block, torch.zeros_like(block)), dim=-1

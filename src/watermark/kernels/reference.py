@@ -14,7 +14,17 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence
+from typing import Any, Protocol
+
+
+class Numbers(Protocol):
+    """A list, an array or any other buffer of numbers of one type."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
 
 MASK32 = 0xFFFFFFFF
 MASK64 = 0xFFFFFFFFFFFFFFFF
@@ -106,7 +116,7 @@ def stream(state: bytes, nonce: int, count: int) -> bytes:
 # --- text ----------------------------------------------------------------------------
 
 
-def context_state(key: bytes, context: Sequence[int]) -> bytes:
+def context_state(key: bytes, context: Numbers) -> bytes:
     """SipHash state of the last tokens, each as four little-endian bytes."""
     return siphash128(key, struct.pack(f"<{len(context)}I", *context))
 
@@ -143,7 +153,7 @@ def gumbel_noise(word: int) -> int:
     return nodes[index] + (((nodes[index + 1] - nodes[index]) * fraction) >> 24)
 
 
-def gumbel_select(logits: Sequence[float], state: bytes, nonce: int) -> int:
+def gumbel_select(logits: Numbers, state: bytes, nonce: int) -> int:
     """The token that keyed Gumbel-max sampling chooses.
 
     ``argmax_x round(2**24 max(l_x - max l, -64)) + noise(u_x)``, the smallest token
@@ -174,7 +184,7 @@ def gumbel_select(logits: Sequence[float], state: bytes, nonce: int) -> int:
 
 
 def gumbel_score(
-    tokens: Sequence[int], key: bytes, width: int, nonce_bits: int
+    tokens: Numbers, key: bytes, width: int, nonce_bits: int
 ) -> tuple[int, list[float]]:
     """Sum of ``-log(1 - u)`` over distinct (context, token) pairs, for each nonce.
 
@@ -219,7 +229,7 @@ def is_green(state: bytes, token: int, gamma16: int) -> bool:
 
 
 def greenlist_count(
-    tokens: Sequence[int], key: bytes, width: int, gamma16: int
+    tokens: Numbers, key: bytes, width: int, gamma16: int
 ) -> tuple[int, int]:
     """Distinct (context, token) pairs, and how many of them are green."""
     pairs = {tuple(tokens[i - width : i + 1]) for i in range(width, len(tokens))}
@@ -252,7 +262,7 @@ def greenlist_bias(
 
 
 def pilot_search(
-    weights: Sequence[int], state: bytes, nonce_bits: int, keep: int
+    weights: Numbers, state: bytes, nonce_bits: int, keep: int
 ) -> list[tuple[int, int]]:
     """The nonces whose keyed signs agree best with the pilot coordinates.
 
@@ -291,7 +301,7 @@ def _bits(data: bytes) -> list[int]:
     return [(byte >> k) & 1 for byte in data for k in range(8)]
 
 
-def code_bits(masks: Sequence[int], mark_id: bytes) -> bytes:
+def code_bits(masks: Numbers, mark_id: bytes) -> bytes:
     """The coded bit of each data coordinate: a tail-biting byte trellis.
 
     Coordinate k belongs to step ``i = k % 8`` and has a 16-bit mask; its bit is the
@@ -302,7 +312,7 @@ def code_bits(masks: Sequence[int], mark_id: bytes) -> bytes:
     return bytes((m & pairs[k % STEPS]).bit_count() & 1 for k, m in enumerate(masks))
 
 
-def trellis_decode(masks: Sequence[int], values: Sequence[int]) -> tuple[int, bytes]:
+def trellis_decode(masks: Numbers, values: Numbers) -> tuple[int, bytes]:
     """The mark id that agrees best with `values`, and its agreement.
 
     Branch metrics of all 65,536 byte pairs of a step come from one Walsh-Hadamard
@@ -345,9 +355,7 @@ def _walsh_hadamard(table: list[int]) -> list[int]:
     return table
 
 
-def _viterbi_step(
-    before: list[int], metric: list[int]
-) -> tuple[list[int], list[int]]:
+def _viterbi_step(before: list[int], metric: list[int]) -> tuple[list[int], list[int]]:
     after, origin = [], []
     for state in range(256):
         scores = [before[p] + metric[p << 8 | state] for p in range(256)]

@@ -1,7 +1,7 @@
 """Mark what diffusers pipelines generate: keyed signs on the initial noise.
 
-`attach` gives the pipeline a subclass. Inside its `prepare_latents`, and nowhere else, a
-thread-local torch function mode takes the draw of the noise, keeps the magnitudes and
+`attach` gives the pipeline a subclass. Inside its `prepare_latents`, and nowhere else,
+a thread-local torch function mode takes the draw of the noise, keeps the magnitudes and
 sets the signs. The user's generators advance exactly as they would without it; other
 threads are untouched.
 """
@@ -101,8 +101,8 @@ def _unsupported_class(base: Any) -> str | None:
     pictures = [name for name in _PICTURE_INPUTS if name in parameters]
     if pictures:
         return (
-            f"starts from a picture ({', '.join(pictures)}=), so its initial noise does "
-            "not carry a mark to the output; use a text-to-image pipeline"
+            f"starts from a picture ({', '.join(pictures)}=), so its initial noise "
+            "does not carry a mark to the output; use a text-to-image pipeline"
         )
     return None
 
@@ -148,7 +148,9 @@ class _Host:
             message = f"{reason}, so this call would not be marked by 'noise'"
             if self.on_unsupported == "raise":
                 raise UnsupportedPipeline(message)
-            warnings.warn(f"{message}: running WITHOUT a mark", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{message}: running WITHOUT a mark", UserWarning, stacklevel=3
+            )
             output = self.base.__call__(pipe, *args, **kwargs)
             self._publish(pipe, output, [None] * len(_outputs(output)))
             return output
@@ -161,7 +163,7 @@ class _Host:
         if len(active.marks) != len(_outputs(output)) or not active.marks:
             raise NotMarked(
                 f"{len(_outputs(output))} outputs were generated, but "
-                f"{len(active.marks)} initial noises were marked: nothing is handed over"
+                f"{len(active.marks)} initial noises were marked: none is handed over"
             )
         self._publish(pipe, output, active.marks)
         return output

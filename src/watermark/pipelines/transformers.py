@@ -94,7 +94,9 @@ def attach(
         host.refuse("continuous batching (generate_batch) drops our processor")
         return host.base.generate_batch(self, *args, **kwargs)
 
-    overrides: dict[str, Any] = {"generate": functools.wraps(type(model).generate)(generate)}
+    overrides: dict[str, Any] = {
+        "generate": functools.wraps(type(model).generate)(generate)
+    }
     if hasattr(type(model), "generate_batch"):
         overrides["generate_batch"] = generate_batch
     attachment.swap(overrides)

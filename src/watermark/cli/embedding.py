@@ -1,0 +1,157 @@
+"""``wm embed``: sign finished files, and publish them in the ledger."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from watermark.cli.options import HomeOption, PassphraseOption, opened
+from watermark.cli.terminal import Code, Failure, error, say, title, warn
+from watermark.errors import (
+    AmbiguousRecord,
+    NotMarked,
+    SigningError,
+    UnsupportedFormat,
+)
+
+if TYPE_CHECKING:
+    from watermark.api import Marked, Watermark
+
+
+def embed(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Pictures, texts, sound, PDF, MP4."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The signed file; for several files, a folder.",
+        ),
+    ],
+    require_mark: Annotated[
+        bool,
+        typer.Option(
+            "--require-mark", help="Refuse files that carry no mark, not only warn."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that exist.")
+    ] = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Sign files and enter them in the ledger.
+
+    A file that a model made here is found by its content and signed under its record;
+    anything else is signed as existing media, with a warning. A text gets its manifest
+    in a file beside it (NAME.c2pa): keep the two together.
+    """
+    targets = _targets(files, out, force=force)
+    failed, sidecars = 0, set[Path]()
+    with opened(home, passphrase_file) as w:
+        # Read before any file, so that an expired certificate is told as such.
+        signer = w.home.credential.organisation
+        for file, target in targets:
+            try:
+                marked = _embed(w, file, target, sidecars, require_mark, force)
+            except (
+                OSError,
+                UnsupportedFormat,
+                SigningError,
+                NotMarked,
+                AmbiguousRecord,
+            ) as problem:
+                error(f"{file}: {getattr(problem, 'strerror', None) or problem}")
+                failed += 1
+                continue
+            _show(target, marked, signer)
+    raise typer.Exit(Code.UNREADABLE if failed else Code.DONE)
+
+
+def _targets(
+    files: Sequence[Path], out: Path, *, force: bool
+) -> list[tuple[Path, Path]]:
+    """Each file and where it goes, once nothing can be overwritten by mistake."""
+    if len(files) == 1:
+        if out.is_dir():
+            raise Failure(f"{out} is a folder: name the file to write", Code.USAGE)
+        targets = [(files[0], out)]
+    else:
+        if out.exists() and not out.is_dir():
+            raise Failure(f"{out} is a file: several files need a folder", Code.USAGE)
+        targets = [(file, out / file.name) for file in files]
+    inputs = {file.resolve() for file in files}
+    taken = set[Path]()
+    for file, target in targets:
+        if target.resolve() in inputs:
+            raise Failure(
+                f"{target} is an input: choose another --out, so that the original "
+                "stays as it is",
+                Code.USAGE,
+            )
+        if target in taken:
+            raise Failure(f"two inputs are called {file.name}", Code.USAGE)
+        if target.exists() and not force:
+            raise Failure(f"{target} exists: pass --force to replace it", Code.USAGE)
+        taken.add(target)
+    return targets
+
+
+def _embed(
+    w: Watermark,
+    file: Path,
+    target: Path,
+    sidecars: set[Path],
+    require_mark: bool,
+    force: bool,
+) -> Marked:
+    from watermark.assets import media_type_for_suffix
+    from watermark.assets.loading import load, sidecar_of
+
+    asset = load(file)
+    # Told before anything is published: the ledger forgets nothing.
+    if asset.media_type == "text/plain":
+        beside = sidecar_of(target)
+        if beside in sidecars:
+            raise UnsupportedFormat(f"{beside} is the manifest of another text already")
+        if beside.exists() and not force:
+            raise FileExistsError(f"{beside} exists: pass --force to replace it")
+        sidecars.add(beside)
+    elif asset.media_type:
+        wanted = media_type_for_suffix(target.suffix)
+        if wanted != asset.media_type:
+            raise UnsupportedFormat(
+                f"{target.name} asks for {wanted}, but this file is {asset.media_type}"
+            )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        marked = w.embed(asset, require_mark=require_mark)
+    for warning in caught:
+        warn(f"{file}: {warning.message}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        marked.save(target)
+    except OSError as problem:  # the next file would fail as well
+        raise Failure(f"{target} cannot be written: {problem.strerror}") from problem
+    return marked
+
+
+def _show(target: Path, marked: Marked, signer: str) -> None:
+    from watermark.assets.loading import sidecar_of
+
+    record = marked.record
+    title(str(target))
+    say("signed by", signer)
+    marks = ", ".join(f"{mark.scheme}, key {mark.key_id}" for mark in record.marks)
+    say("mark", marks or "none")
+    say("record", f"{record.record_id}, {record.kind} {record.origin}")
+    if record.kind == "text":
+        say("manifest", sidecar_of(target))

@@ -1,0 +1,365 @@
+"""`attach` on real transformers models: nothing a caller passes can lose the mark."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TextIteratorStreamer,
+    WatermarkingConfig,
+)
+
+from watermark.detectors import greenlist as greenlist_detector
+from watermark.detectors import gumbel as gumbel_detector
+from watermark.errors import (
+    AlreadyAttached,
+    InvalidSignal,
+    NotMarked,
+    UnsupportedPipeline,
+    VocabularyMismatch,
+)
+from watermark.keys import Key, KeyRecord
+from watermark.pipelines import adapter_for
+from watermark.pipelines import transformers as host
+from watermark.record import Record
+from watermark.schemes import SCHEMES
+
+VOCAB = 1000
+SAMPLE = {"do_sample": True, "max_new_tokens": 70}
+
+
+@dataclass
+class Case:
+    model: Any
+    record: KeyRecord
+    records: list[Record] = field(default_factory=list)
+
+    def sink(self, records: Sequence[Record], outputs: Sequence[Any]) -> None:
+        self.records.extend(records)
+
+    def attach(self, **more: Any) -> Any:
+        return host.attach(self.model, self.record, self.sink, provider="Acme", **more)
+
+    def p(self, row: torch.Tensor) -> float:
+        detector = (
+            gumbel_detector if self.record.scheme == "gumbel" else greenlist_detector
+        )
+        return detector.score(row.tolist(), self.record).log10_p()
+
+
+@pytest.fixture
+def case() -> Iterator[Case]:
+    record = SCHEMES["gumbel"].record(Key.generate(), vocab_size=VOCAB)
+    yield Case(tiny.language_model(VOCAB), record)
+
+
+@pytest.fixture
+def green() -> Iterator[Case]:
+    record = SCHEMES["greenlist"].record(Key.generate(), vocab_size=VOCAB, delta=4.0)
+    yield Case(tiny.language_model(VOCAB), record)
+
+
+def prompt(rows: int = 2) -> dict[str, torch.Tensor]:
+    """Left-padded, as a batch of prompts of different lengths is."""
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(3, VOCAB, (rows, 6), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[0, :3], mask[0, :3] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def test_sampled_rows_are_marked_and_recorded(case: Case) -> None:
+    with case.attach() as attachment:
+        output = case.model.generate(**prompt(3), **SAMPLE)
+
+    assert [case.p(row) < -6 for row in output] == [True] * 3
+    assert attachment.records == case.records
+    assert len({record.record_id for record in case.records}) == 3
+    assert all(record.marks[0].coverage > 0.8 for record in case.records)
+    assert case.records[0].marks[0].key_id == case.record.kid
+
+
+def test_another_key_finds_nothing(case: Case) -> None:
+    with case.attach():
+        output = case.model.generate(**prompt(1), **SAMPLE)
+    other = SCHEMES["gumbel"].record(Key.generate())
+
+    assert gumbel_detector.score(output[0].tolist(), other).log10_p() > -6
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "own temperature": {"temperature": 0.9, "top_k": 200, "top_p": 0.98},
+    "own generation_config": {
+        "generation_config": GenerationConfig(
+            do_sample=True, max_new_tokens=70, pad_token_id=0, eos_token_id=2
+        )
+    },
+    "own logits_processor": {
+        "logits_processor": LogitsProcessorList([LogitsProcessor()])
+    },
+    "several per prompt": {"num_return_sequences": 3},
+    "dictionary output": {"return_dict_in_generate": True, "output_scores": True},
+    "renormalised": {"renormalize_logits": True},
+}
+
+
+class Halve(LogitsProcessor):
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        return scores / 2
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_caller_passes_cannot_lose_the_mark(case: Case, name: str) -> None:
+    call = dict(CALLS[name])
+    if "logits_processor" in call:
+        call["logits_processor"] = LogitsProcessorList([Halve()])
+    if "generation_config" not in call:
+        call |= SAMPLE
+    with case.attach():
+        output = case.model.generate(**prompt(), **call)
+    rows = output if isinstance(output, torch.Tensor) else output.sequences
+
+    assert all(case.p(row) < -6 for row in rows)
+    assert len(case.records) == len(rows)
+
+
+def test_positional_arguments_are_marked_too(case: Case) -> None:
+    config = GenerationConfig(do_sample=True, max_new_tokens=70, pad_token_id=0)
+    with case.attach():
+        output = case.model.generate(prompt()["input_ids"], config)
+
+    assert all(case.p(row) < -6 for row in output)
+    assert config.watermarking_config is None
+
+
+def test_streaming_gives_the_same_text(case: Case) -> None:
+    tokens = tiny.tokenizer()
+    streamer = TextIteratorStreamer(tokens)
+    with case.attach():
+        output = case.model.generate(**prompt(1), **SAMPLE, streamer=streamer)
+
+    assert "".join(streamer) == tokens.decode(output[0])
+    assert case.p(output[0]) < -6
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "default": {},
+    "beam": {"num_beams": 2},
+    "beam sampling": {"num_beams": 2, "do_sample": True},
+    "prompt lookup": {"prompt_lookup_num_tokens": 3, "do_sample": True},
+    "custom loop": {"custom_generate": lambda model, **kwargs: None},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_call_that_cannot_be_marked_raises(case: Case, name: str) -> None:
+    with case.attach(), pytest.raises(UnsupportedPipeline, match="not be marked"):
+        case.model.generate(**prompt(), max_new_tokens=5, **REFUSED[name])
+
+    assert case.records == []
+
+
+def test_greedy_names_the_scheme_that_can(case: Case) -> None:
+    with case.attach(), pytest.raises(UnsupportedPipeline, match="greenlist"):
+        case.model.generate(**prompt(), do_sample=False, max_new_tokens=5)
+
+
+@pytest.mark.parametrize("where", ["argument", "config", "model"])
+def test_a_foreign_watermark_raises(case: Case, where: str) -> None:
+    foreign = WatermarkingConfig()
+    call: dict[str, Any] = dict(SAMPLE)
+    if where == "argument":
+        call["watermarking_config"] = foreign
+    elif where == "config":
+        call = {"generation_config": GenerationConfig(watermarking_config=foreign)}
+    else:
+        case.model.generation_config.watermarking_config = foreign
+    with case.attach(), pytest.raises(UnsupportedPipeline, match="two marks"):
+        case.model.generate(**prompt(), **call)
+
+
+def test_warn_runs_without_a_mark_and_says_so(case: Case) -> None:
+    with (
+        case.attach(on_unsupported="warn"),
+        pytest.warns(UserWarning, match="WITHOUT a mark"),
+    ):
+        case.model.generate(**prompt(), do_sample=False, max_new_tokens=5)
+
+    assert [record.marks for record in case.records] == [(), ()]
+
+
+def test_the_same_seed_and_key_give_the_same_text(case: Case) -> None:
+    outputs = []
+    with case.attach():
+        for _ in range(2):
+            torch.manual_seed(7)
+            outputs.append(case.model.generate(**prompt(), **SAMPLE))
+
+    assert torch.equal(outputs[0], outputs[1])
+
+
+def test_generation_advances_the_generator_as_without_a_mark(case: Case) -> None:
+    states = []
+    for attached in (False, True):
+        handle = case.attach() if attached else None
+        torch.manual_seed(7)
+        case.model.generate(
+            **prompt(1), do_sample=True, min_new_tokens=30, max_length=36
+        )
+        states.append(torch.get_rng_state())
+        if handle is not None:
+            handle.detach()
+
+    assert torch.equal(states[0], states[1])
+
+
+def test_detach_restores_everything(case: Case) -> None:
+    kind, before = type(case.model), dict(case.model.__dict__)
+    torch.manual_seed(1)
+    plain = case.model.generate(**prompt(), **SAMPLE)
+    with case.attach():
+        assert type(case.model) is not kind
+        assert isinstance(case.model, kind)
+        assert type(case.model).__name__ == kind.__name__
+    torch.manual_seed(1)
+
+    assert type(case.model) is kind
+    assert case.model.__dict__ == before
+    assert torch.equal(case.model.generate(**prompt(), **SAMPLE), plain)
+
+
+def test_attaching_twice_raises(case: Case) -> None:
+    with case.attach(), pytest.raises(AlreadyAttached):
+        case.attach()
+
+
+def test_a_broken_model_raises_and_records_nothing(case: Case) -> None:
+    with torch.no_grad():
+        case.model.lm_head.weight[5] = torch.nan
+    with case.attach(), pytest.raises((InvalidSignal, RuntimeError)):
+        case.model.generate(**prompt(), **SAMPLE)
+
+    assert case.records == []
+
+
+def test_nan_in_a_marked_step_is_told(case: Case) -> None:
+    processor = host.GumbelProcessor(case.record, b"seed")
+    ids = torch.zeros((1, 3), dtype=torch.int64)
+    for step in range(40):
+        scores = processor(ids, torch.zeros(1, VOCAB))
+        ids = torch.cat([ids, scores.argmax(1, keepdim=True) + step % 7], dim=1)
+    with pytest.raises(InvalidSignal, match="NaN"):
+        processor(ids, torch.full((1, VOCAB), torch.nan))
+
+
+def test_logits_of_another_width_raise(case: Case) -> None:
+    case.record = SCHEMES["gumbel"].record(Key.generate(), vocab_size=VOCAB + 1)
+    with case.attach(), pytest.raises(VocabularyMismatch, match="1001"):
+        case.model.generate(**prompt(), **SAMPLE)
+
+
+def test_scores_changed_behind_the_mark_are_told(case: Case) -> None:
+    """Another subclass that resamples would leave a record of a mark that is not."""
+
+    class Resampling(type(case.model)):  # type: ignore[misc]
+        def _get_logits_processor(self, *args: Any, **kwargs: Any) -> Any:
+            processors = super()._get_logits_processor(*args, **kwargs)
+            processors.append(Shift())
+            return processors
+
+    class Shift(LogitsProcessor):
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            return scores.roll(1, dims=1)
+
+    case.model.__class__ = Resampling
+    with case.attach(), pytest.raises(NotMarked, match="not the one the key chose"):
+        case.model.generate(**prompt(), **SAMPLE)
+    assert case.records == []
+
+
+def test_rows_that_end_early_are_no_error(case: Case) -> None:
+    """Rows that meet an end-of-sequence token of the call's own are padded."""
+    enders = list(range(3, 60))
+    with case.attach():
+        output = case.model.generate(
+            **prompt(8), **SAMPLE, eos_token_id=enders, pad_token_id=0
+        )
+
+    assert len(case.records) == 8
+    assert (output[:, -1] == 0).any()
+
+
+def test_no_secret_rides_in_the_configuration(case: Case) -> None:
+    config = host.Config(case.record, b"seed")
+    assert copy.deepcopy(config) is config
+    assert "key" not in config.to_dict()
+    assert case.record.secret._secret.hex() not in repr(config) + str(config.to_dict())
+    with pytest.raises(TypeError, match="never pickled"):
+        pickle.dumps(config)
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [{"do_sample": False}, {"num_beams": 3}, {"do_sample": True}],
+    ids=["greedy", "beam", "sampled"],
+)
+def test_greenlist_marks_every_decoding(green: Case, decoding: dict[str, Any]) -> None:
+    with green.attach():
+        output = green.model.generate(**prompt(), max_new_tokens=120, **decoding)
+
+    assert all(green.p(row) < -4 for row in output)
+    assert all(record.marks[0].coverage > 0.9 for record in green.records)
+
+
+def test_the_device_path_chooses_what_the_kernel_chooses(case: Case) -> None:
+    """Step by step on one history, for sampling with and without truncation."""
+    generator = torch.Generator().manual_seed(5)
+    on_host = host.GumbelProcessor(case.record, b"seed", on_device=False)
+    on_device = host.GumbelProcessor(case.record, b"seed", on_device=True)
+    ids = torch.randint(3, VOCAB, (4, 5), generator=generator)
+    for step in range(60):
+        scores = 3 * torch.randn(4, VOCAB, generator=generator)
+        if step % 2:
+            floor = scores.topk(20).values[:, -1:]
+            scores = scores.masked_fill(scores < floor, -torch.inf)
+        first, second = on_host(ids, scores), on_device(ids, scores)
+        assert torch.equal(first, second)
+        chosen = torch.multinomial(first.softmax(-1), 1, generator=generator)
+        if step > 30:  # run into contexts that were seen before
+            chosen = ids[:, step - 20 : step - 19]
+        ids = torch.cat([ids, chosen], dim=1)
+
+
+def test_the_device_path_biases_what_the_kernel_biases(green: Case) -> None:
+    on_host = host.GreenlistProcessor(green.record, on_device=False)
+    on_device = host.GreenlistProcessor(green.record, on_device=True)
+    ids = torch.randint(3, VOCAB, (3, 5))
+    for _ in range(8):
+        scores = torch.randn(3, VOCAB)
+        assert torch.equal(on_host(ids, scores), on_device(ids, scores))
+        ids = torch.cat([ids, torch.randint(3, VOCAB, (3, 1))], dim=1)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(UnsupportedPipeline, match="expected a transformers model"):
+        adapter_for(object())
+    with pytest.raises(UnsupportedPipeline, match="torch"):
+        adapter_for(torch.nn.Linear(2, 2))
+
+
+def test_nothing_is_printed_or_warned_by_a_marked_call(case: Case) -> None:
+    with case.attach(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        case.model.generate(**prompt(), **SAMPLE)
