@@ -37,6 +37,9 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 16, 8, 1
 # 32 random bytes hold fewer than 20 distinct values with probability below 1e-9.
 MIN_DISTINCT_BYTES = 20
 
+# Parameters that a detector does not need: the strength of a mark is not its place.
+EMBED_ONLY = frozenset({"delta"})
+
 State = Literal["active", "retired", "revoked"]
 
 
@@ -266,13 +269,8 @@ class KeyRecord:
     @property
     def test(self) -> tuple[Any, ...]:
         """What decides the bits: records with equal `test` are one hypothesis."""
-        return (
-            self.kid,
-            self.scheme,
-            self.version,
-            self.epoch,
-            tuple(self.parameters.items()),
-        )
+        bits = tuple(p for p in self.parameters.items() if p[0] not in EMBED_ONLY)
+        return self.kid, self.scheme, self.version, self.epoch, bits
 
     def derive(self, purpose: str, *, length: int = 32) -> bytes:
         """A sub-key for `purpose` under this record's scheme, version and epoch."""

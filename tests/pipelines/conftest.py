@@ -1,4 +1,4 @@
-"""Makes `tiny` importable under importlib mode; keeps torch to the cores it is given."""
+"""Makes `tiny` importable under importlib mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attach` on real diffusers pipelines: the signs are the key's, all else the user's."""
+"""`attach` on diffusers pipelines: the signs are the key's, the rest the user's."""
 
 from __future__ import annotations
 

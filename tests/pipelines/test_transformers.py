@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,15 +59,15 @@ class Case:
 
 
 @pytest.fixture
-def case() -> Iterator[Case]:
+def case() -> Case:
     record = SCHEMES["gumbel"].record(Key.generate(), vocab_size=VOCAB)
-    yield Case(tiny.language_model(VOCAB), record)
+    return Case(tiny.language_model(VOCAB), record)
 
 
 @pytest.fixture
-def green() -> Iterator[Case]:
+def green() -> Case:
     record = SCHEMES["greenlist"].record(Key.generate(), vocab_size=VOCAB, delta=4.0)
-    yield Case(tiny.language_model(VOCAB), record)
+    return Case(tiny.language_model(VOCAB), record)
 
 
 def prompt(rows: int = 2) -> dict[str, torch.Tensor]:

@@ -156,7 +156,8 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
         return Asset(
             kind=kind, media_type=media_type, data=data, text=text, sidecar=sidecar
         )
-    return Asset(kind=kind, media_type=media_type, data=data, sidecar=sidecar)
+    # Every other type holds its manifest itself: a file put beside it is nobody's.
+    return Asset(kind=kind, media_type=media_type, data=data)
 
 
 def _from_tokens(ids: Any) -> Asset:

@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-LABEL = 12  # width of the column of labels
+LABEL = 14  # width of the column of labels; the longest is INCONCLUSIVE
 MARGIN = "  "
 
 

@@ -34,9 +34,17 @@ from watermark.cli.terminal import (
     watched,
     write_json,
 )
-from watermark.errors import MissingDependency, VerificationError
+from watermark.errors import (
+    HomeError,
+    KeyFileError,
+    MissingDependency,
+    StoreError,
+    TokenizerMismatch,
+    UnsupportedPipeline,
+    VerificationError,
+)
 from watermark.policy import Marked
-from watermark.report import Evidence, Report, Verdict
+from watermark.report import SCHEMA, Evidence, Report, Verdict
 
 if TYPE_CHECKING:
     from watermark.assets.loading import Asset
@@ -45,8 +53,8 @@ STDIN = "-"
 
 MEANING = {
     Verdict.MARKED: "a mark was found",
-    Verdict.SIGNED: "no mark decides; a signature or the ledger says it was generated",
-    Verdict.INCONCLUSIVE: "what could be looked at does not decide",
+    Verdict.SIGNED: "no mark decides; a trusted signature or the ledger speaks for it",
+    Verdict.INCONCLUSIVE: "what was looked at does not decide",
     Verdict.NO_EVIDENCE: "every layer was looked at; this does not mean human-made",
     Verdict.CONFLICT: "the layers contradict each other",
 }
@@ -59,17 +67,29 @@ STYLES = {
 }
 # By the code of a reason; codes that are not here explain themselves.
 HELP = {
-    "no-key": "--keys FILE with a key that could have marked it, or another --home",
-    "no-pipeline": "--pipeline DIR: the model that could have made the picture",
-    "no-tokenizer": "--tokenizer DIR: of the model that could have written it",
-    "not-invertible": "--pipeline DIR with the model that made it, at the size it made",
+    "no-key": "--keys FILE or --home PATH with a key that could have marked it",
+    "no-pipeline": "--pipeline DIR with the model that could have made the picture",
+    "no-tokenizer": "--tokenizer DIR of the model that could have written the text",
+    "not-invertible": "--pipeline DIR with a model that makes pictures of this size",
     "too-short": "a longer passage of the same text",
-    "below-threshold": "a longer or less edited copy",
-    "unreadable": "a fresh copy of the file",
-    "untrusted-signer": "--trust PEM, if you know this signer's root certificate",
+    "below-threshold": "a longer, or a less edited copy",
+    "unreadable": "a whole copy of the file, of a type that wm knows",
+    "untrusted-signer": "--trust PEM with the signer's root, if you trust it",
     "remote-manifest": "the manifest, fetched by you and put beside it as NAME.c2pa",
     "broken-signature": "the file as it was signed: this one was changed afterwards",
 }
+
+
+# What is wrong with the call and not with one input: it stops the command.
+CALLERS = (
+    OSError,
+    HomeError,
+    KeyFileError,
+    MissingDependency,
+    StoreError,
+    TokenizerMismatch,
+    UnsupportedPipeline,
+)
 
 
 class Effort(StrEnum):
@@ -95,19 +115,36 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """An input without a report, and why."""
+
+    name: str
+    problem: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data, in place of a report."""
+        return {"error": self.problem}
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """What is the same for every input: how to verify, and which p-value decides."""
 
     verify: Callable[[Asset], Report]
     max_fpr: float
 
-    def __call__(self, item: Input) -> Report | OSError:
-        """The report, or why the input could not be read."""
+    def __call__(self, item: Input) -> Report | Unread:
+        """The report, or why there is none; a mistake of the caller's is raised."""
         try:
             asset = _load(item.source)
         except OSError as problem:
-            return problem
-        return self.verify(asset)
+            return Unread(item.name, problem.strerror or str(problem))
+        try:
+            return self.verify(asset)
+        except CALLERS:
+            raise
+        except Exception as bug:  # one input must not keep the others from a verdict
+            return Unread(item.name, f"a bug in wm: {type(bug).__name__}: {bug}")
 
 
 def verify(
@@ -185,7 +222,7 @@ def verify(
         outcome = Outcome(judge.max_fpr)
         collected = []
         for item, result in _examined(inputs, judge):
-            outcome.add(item, result)
+            outcome.add(result)
             if as_json:
                 collected.append(_to_dict(item, result))
             elif as_jsonl:
@@ -194,8 +231,8 @@ def verify(
                 _show(item, result)
     if as_json:
         write_json(collected[0] if single else collected)
-    if len(inputs) > 1 and not as_json and not as_jsonl:
-        hint(str(outcome))
+    elif not as_jsonl:
+        outcome.conclude()
     raise typer.Exit(outcome.code(fail_on))
 
 
@@ -331,6 +368,10 @@ def _inverter(folder: Path) -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         import torch
+        from transformers.utils import logging as words
+
+        words.set_verbosity_error()
+        words.disable_progress_bar()
         from diffusers import DiffusionPipeline
         from diffusers.utils import logging
     except ImportError as missing:
@@ -366,16 +407,18 @@ class Outcome:
     def __init__(self, max_fpr: float) -> None:
         self._fires = Marked(max_fpr=max_fpr)
         self._verdicts = Counter[Verdict]()
+        self._reasons = Counter[str]()
         self._marked = 0
         self._unreadable = 0
 
-    def add(self, item: Input, result: Report | OSError) -> None:
+    def add(self, result: Report | Unread) -> None:
         """Count one result; one that is no report is told on stderr."""
-        if isinstance(result, OSError):
-            error(f"{item.name}: {result.strerror or result}")
+        if isinstance(result, Unread):
+            error(f"{result.name}: {result.problem}")
             self._unreadable += 1
             return
         self._verdicts[result.verdict] += 1
+        self._reasons.update({reason.code for reason in result.reasons})
         # A second mark must not hide the first: CONFLICT counts where one fires.
         if result.verdict in (Verdict.MARKED, Verdict.CONFLICT):
             try:
@@ -392,18 +435,23 @@ class Outcome:
             return Code.NO_EVIDENCE
         return Code.UNREADABLE if self._unreadable else Code.DONE
 
-    def __str__(self) -> str:
+    def conclude(self) -> None:
+        """What would help, and for several inputs how many had which verdict."""
+        for code, count in self._reasons.items():
+            if code in HELP:
+                where = f"  ({count} inputs)" if count > 1 else ""
+                hint(f"Would help: {HELP[code]}{where}")
         counts = [f"{self._verdicts[v]} {v}" for v in Verdict if self._verdicts[v]]
         if self._unreadable:
             counts.append(f"{self._unreadable} could not be read")
-        return (
-            f"{self._verdicts.total() + self._unreadable} inputs: {', '.join(counts)}"
-        )
+        total = self._verdicts.total() + self._unreadable
+        if total > 1:
+            hint(f"{total} inputs: {', '.join(counts)}")
 
 
 def _examined(
     inputs: Sequence[Input], judge: Judge
-) -> Iterator[tuple[Input, Report | OSError]]:
+) -> Iterator[tuple[Input, Report | Unread]]:
     """Each input with its result; a bar is shown only while one is being worked on."""
     if len(inputs) < 2 or not watched():
         yield from ((item, judge(item)) for item in inputs)
@@ -425,10 +473,9 @@ def _examined(
         yield item, result
 
 
-def _to_dict(item: Input, result: Report | OSError) -> dict[str, Any]:
-    if isinstance(result, OSError):
-        return {"path": item.name, "error": result.strerror or str(result)}
-    return {"path": item.name, **result.to_dict()}
+def _to_dict(item: Input, result: Report | Unread) -> dict[str, Any]:
+    # The keys of the second stand where they stood in the first.
+    return {"schema": SCHEMA, "path": item.name} | result.to_dict()
 
 
 def _show(item: Input, report: Report) -> None:
@@ -436,25 +483,23 @@ def _show(item: Input, report: Report) -> None:
     say(str(report.verdict), MEANING[report.verdict], style=STYLES[report.verdict])
     for evidence in report.evidence:
         say(evidence.layer, _line(evidence))
+    for record_id in report.record_ids:
+        say("record", record_id)
+    # Where something did decide, the reasons say what was not looked at.
+    label = "left open" if report.verdict is Verdict.SIGNED else "because"
     for reason in report.reasons:
-        say("because", f"{reason.code}: {reason.detail}")
-    for code in dict.fromkeys(reason.code for reason in report.reasons):
-        if code in HELP:
-            say("would help", HELP[code])
+        say(label, f"{reason.code}: {reason.detail}")
 
 
 def _line(evidence: Evidence) -> str:
-    parts = []
-    if evidence.log10_p is not None:
-        parts.append(f"log10 p {evidence.log10_p:.1f}")
-    if evidence.scheme:
-        parts.append(f"{evidence.scheme}, key {evidence.key_id}")
-    if evidence.state:
-        by = f" by {evidence.key_id}" if evidence.layer == "manifest" else ""
-        parts.append(evidence.state + (by if evidence.key_id else ""))
-    if evidence.payload:
-        parts.append(f"mark id {evidence.payload.hex()}")
-    parts += evidence.codes
-    parts.append(evidence.detail)
-    parts += (f"record {record_id}" for record_id in evidence.record_ids)
+    if evidence.layer == "manifest":
+        by = f", signed by {evidence.key_id}" if evidence.key_id else ""
+        parts = [evidence.state + by, *evidence.codes, evidence.detail]
+    elif evidence.layer == "ledger":
+        parts = [evidence.state, evidence.detail]
+    else:
+        p = "" if evidence.log10_p is None else f"log10 p {evidence.log10_p:.1f}"
+        mark_id = f"mark id {evidence.payload.hex()}" if evidence.payload else ""
+        names = f"{evidence.scheme}, key {evidence.key_id}"
+        parts = [p, names, mark_id, *evidence.codes, evidence.detail]
     return "; ".join(part for part in parts if part)
