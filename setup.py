@@ -21,6 +21,8 @@ def extensions() -> list[Extension]:
             Extension(
                 f"watermark.kernels.{name}",
                 [f"kernels/{name}.pyx"],
+                include_dirs=["kernels"],
+                depends=["kernels/lanes.h"],
                 extra_compile_args=flags,
             )
             for name in KERNELS

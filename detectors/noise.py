@@ -34,9 +34,11 @@ def weights(latents: NDArray[np.floating]) -> NDArray[np.int32]:
     values = np.asarray(latents, dtype=np.float64).reshape(-1)
     if not np.isfinite(values).all():
         raise InvalidSignal("the latents hold NaN or infinity: nothing can be tested")
-    rms = math.sqrt(float(np.mean(values * values))) if values.size else 0.0
-    if rms == 0.0:
+    largest = float(np.max(np.abs(values))) if values.size else 0.0
+    if largest == 0.0:
         return np.zeros(values.size, dtype=np.int32)
+    values = values / largest  # so that no square overflows
+    rms = math.sqrt(float(np.mean(values * values)))
     scaled = np.clip(values / rms, -CLIP, CLIP) * UNIT
     return np.rint(scaled).astype(np.int32)
 

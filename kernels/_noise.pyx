@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from lanes cimport wm_butterfly, wm_philox_lanes, wm_popcount32, wm_viterbi
 from philox cimport keyed_words
 from siphash cimport load64
 
@@ -11,54 +12,7 @@ DEF STATES = 256
 DEF BRANCHES = 65536
 DEF STARTS = 8
 DEF HEAD = 2048
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define wm_popcount32 __builtin_popcount
-    #else
-    static int wm_popcount32(unsigned int x) {
-        x -= (x >> 1) & 0x55555555u;
-        x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
-        return (int)((((x + (x >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24);
-    }
-    #endif
-    /* The distributed build targets the plain baseline of each architecture; where the
-       loader can choose, these loops also exist for wider vectors. */
-    #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) \
-        && defined(__gnu_linux__)
-    #define WM_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-    #else
-    #define WM_CLONES
-    #endif
-    #include <stdint.h>
-    WM_CLONES static void wm_butterfly(int32_t *table, long size) {
-        for (long half = 1; half < size; half *= 2)
-            for (long i = 0; i < size; i += 2 * half)
-                for (long j = i; j < i + half; j++) {
-                    int32_t a = table[j], b = table[j + half];
-                    table[j] = a + b;
-                    table[j + half] = a - b;
-                }
-    }
-    WM_CLONES static void wm_viterbi(const int32_t *before, const int32_t *metric,
-                                     int32_t *after, int32_t *origin) {
-        for (int s = 0; s < 256; s++) {
-            after[s] = before[0] + metric[s];
-            origin[s] = 0;
-        }
-        for (int p = 1; p < 256; p++)
-            for (int s = 0; s < 256; s++) {
-                int32_t score = before[p] + metric[256 * p + s];
-                int better = score > after[s];
-                after[s] = better ? score : after[s];
-                origin[s] = better ? p : origin[s];
-            }
-    }
-    """
-    int wm_popcount32(unsigned int) noexcept nogil
-    void wm_butterfly(int32_t*, long) noexcept nogil
-    void wm_viterbi(const int32_t*, const int32_t*, int32_t*, int32_t*) noexcept nogil
+DEF LANES = 8
 
 
 def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bits,
@@ -71,7 +25,12 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
     cdef const uint8_t* s = state
     cdef uint64_t low, high
     cdef uint32_t out[4]
-    cdef uint32_t last
+    cdef uint32_t first[LANES]
+    cdef uint32_t second[LANES]
+    cdef uint32_t wide[4][LANES]
+    cdef int differ[LANES]
+    cdef int lane
+    cdef uint32_t last, keep_bits
     cdef uint32_t* hard = NULL
     cdef uint16_t* agree = NULL
     cdef int32_t* nibbles = NULL
@@ -110,17 +69,25 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
         if head & 31:
             last = (<uint32_t>1 << (head & 31)) - 1
         memset(histogram, 0, sizeof(histogram))
-        for nonce in range(nonces):
-            total = 0
+        for nonce in range(0, nonces, LANES):
+            for lane in range(LANES):
+                second[lane] = <uint32_t>(nonce + lane)
+                differ[lane] = 0
             for j in range(head_blocks):
-                keyed_words(low, high, <uint32_t>j, <uint32_t>nonce, out)
+                for lane in range(LANES):
+                    first[lane] = <uint32_t>j
+                wm_philox_lanes(low, high, first, second, wide)
                 for i in range(4 * j, min(4 * j + 4, head_words)):
-                    total += wm_popcount32(
-                        (out[i & 3] ^ hard[i])
-                        & (last if i == head_words - 1 else <uint32_t>0xFFFFFFFF)
+                    keep_bits = (
+                        last if i == head_words - 1 else <uint32_t>0xFFFFFFFF
                     )
-            agree[nonce] = <uint16_t>(head - total)
-            histogram[head - total] += 1
+                    for lane in range(LANES):
+                        differ[lane] += wm_popcount32(
+                            (wide[i & 3][lane] ^ hard[i]) & keep_bits
+                        )
+            for lane in range(min(<int64_t>LANES, nonces - nonce)):
+                agree[nonce + lane] = <uint16_t>(head - differ[lane])
+                histogram[head - differ[lane]] += 1
         wanted = max(<Py_ssize_t>keep, nonces // 10)
         if wanted > nonces:
             wanted = nonces

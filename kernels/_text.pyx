@@ -1,13 +1,19 @@
 """Scoring and choosing tokens: `gumbel` and `greenlist`. See `reference`."""
-from libc.math cimport INFINITY, isnan, log, rint
+from libc.math cimport INFINITY, log, rint
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
+from lanes cimport (
+    wm_add_green,
+    wm_any_above,
+    wm_any_nan,
+    wm_largest,
+    wm_philox_lanes,
+)
 from philox cimport keyed_words
 from siphash cimport load64, siphash_tokens
 
-cdef double FLOOR = -64.0  # reference.LOGIT_FLOOR
 cdef double UNIT = 16777216.0  # 2**reference.NOISE_BITS
 
 
@@ -167,37 +173,38 @@ def gumbel_select(const float[::1] logits, bytes state not None,
                   const int32_t[::1] highs):
     """The chosen token, or -1 for NaN or +inf, or -2 where no logit is finite."""
     cdef const uint8_t* s = state
-    cdef Py_ssize_t n = logits.shape[0], i, chosen = -2
+    cdef Py_ssize_t n = logits.shape[0], i, block, chosen = -2
     cdef uint64_t low, high
     cdef int64_t value, best = -(<int64_t>1 << 62)
     cdef uint32_t out[4]
-    cdef float top = -INFINITY
-    cdef bint bad = False
-    cdef double d
+    cdef float top = -INFINITY, cut
+    cdef const float* x
+    cdef bint fit = True
     if len(state) != 16:
         raise ValueError(f"the state has {len(state)} bytes, expected 16")
     if lows.shape[0] != 8193 or highs.shape[0] != 8193:
         raise ValueError("the noise tables have the wrong length")
+    if n == 0:
+        return chosen
+    x = &logits[0]
     low, high = load64(s), load64(s + 8)
     with nogil:
-        for i in range(n):
-            if not logits[i] <= top:
-                if isnan(logits[i]) or logits[i] == INFINITY:
-                    bad = True
-                    break
-                top = logits[i]
-        if not bad and top != -INFINITY:
-            for i in range(n):
-                # Noise spans -3.2 to 22.9 nats: further down nothing can win.
-                if logits[i] - top < -27.0:
+        fit = wm_largest(x, n, &top)
+        if fit and top != -INFINITY:
+            # Noise spans -3.2 to 22.9 nats: further down nothing can win.
+            cut = top - <float>27.0
+            for block in range(0, n, 64):
+                if block + 64 <= n and not wm_any_above(x + block, cut):
                     continue
-                d = <double>logits[i] - <double>top
-                keyed_words(low, high, <uint32_t>i, <uint32_t>(nonce >> 2), out)
-                value = <int64_t>rint(d * UNIT)
-                value += gumbel_noise(out[nonce & 3], &lows[0], &highs[0])
-                if value > best:
-                    best, chosen = value, i
-    return -1 if bad else chosen
+                for i in range(block, min(block + 64, n)):
+                    if x[i] < cut:
+                        continue
+                    keyed_words(low, high, <uint32_t>i, <uint32_t>(nonce >> 2), out)
+                    value = <int64_t>rint((<double>x[i] - <double>top) * UNIT)
+                    value += gumbel_noise(out[nonce & 3], &lows[0], &highs[0])
+                    if value > best:
+                        best, chosen = value, i
+    return chosen if fit else -1
 
 
 def greenlist_mask(bytes state not None, Py_ssize_t vocab, unsigned int gamma16):
@@ -226,30 +233,33 @@ def greenlist_bias(float[::1] logits, bytes state not None, unsigned int gamma16
     cdef const uint8_t* s = state
     cdef uint64_t low, high
     cdef uint32_t out[4]
-    cdef uint32_t word, nibble
-    cdef float bias[16]
-    cdef Py_ssize_t block, i, j, vocab = logits.shape[0]
-    cdef float total = 0.0
+    cdef uint32_t first[8]
+    cdef uint32_t second[8]
+    cdef uint32_t wide[4][8]
+    cdef Py_ssize_t block, i, vocab = logits.shape[0], blocks = vocab // 32
+    cdef int lane, j
+    cdef float* x
+    cdef bint bad
     if len(state) != 16:
         raise ValueError(f"the state has {len(state)} bytes, expected 16")
+    if vocab == 0:
+        return True
+    x = &logits[0]
     low, high = load64(s), load64(s + 8)
-    for i in range(16):
-        bias[i] = delta if i < gamma16 else 0.0
     with nogil:
-        for block in range(vocab // 32):
-            keyed_words(low, high, <uint32_t>block, 0, out)
-            for j in range(4):
-                word = out[j]
-                i = 32 * block + 8 * j
-                for nibble in range(8):
-                    logits[i + nibble] += bias[(word >> (4 * nibble)) & 15]
+        for block in range(0, blocks, 8):
+            for lane in range(8):
+                first[lane] = <uint32_t>(block + lane)
+                second[lane] = 0
+            wm_philox_lanes(low, high, first, second, wide)
+            for lane in range(min(<Py_ssize_t>8, blocks - block)):
+                for j in range(4):
+                    out[j] = wide[j][lane]
+                wm_add_green(x + 32 * (block + lane), out, gamma16, delta)
         if vocab & 31:
-            block = vocab // 32
-            keyed_words(low, high, <uint32_t>block, 0, out)
-            for i in range(32 * block, vocab):
-                logits[i] += bias[(out[(i >> 3) & 3] >> (4 * (i & 7))) & 15]
-        for i in range(vocab):
-            if isnan(logits[i]):
-                total = 1.0
-                break
-    return total == 0.0
+            keyed_words(low, high, <uint32_t>blocks, 0, out)
+            for i in range(32 * blocks, vocab):
+                if ((out[(i >> 3) & 3] >> (4 * (i & 7))) & 15) < gamma16:
+                    x[i] += delta
+        bad = wm_any_nan(x, vocab)
+    return not bad

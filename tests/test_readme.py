@@ -25,6 +25,6 @@ def test_the_example_runs(
     assert "MARKED" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
         "dress.png",
-        "module.c2pa",
         "module.txt",
+        "module.txt.c2pa",
     ]

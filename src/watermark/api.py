@@ -13,16 +13,13 @@ import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 from watermark import verification
-from watermark.assets import (
-    media_type_for_suffix,
-)
+from watermark.assets import MEDIA_TYPES, media_type_for_suffix
 from watermark.assets.loading import Asset, load, sidecar_of
 from watermark.errors import (
     AmbiguousRecord,
-    HomeError,
     NotMarked,
     SigningError,
     UnsupportedFormat,
@@ -30,8 +27,8 @@ from watermark.errors import (
     VocabularyMismatch,
 )
 from watermark.files import write_atomically
-from watermark.home import Home
-from watermark.keys import Key, KeyRecord, KeyRing
+from watermark.home import Home, default_path
+from watermark.keys import Key, KeyRecord, RingEntry
 from watermark.pipelines import adapter_for
 from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
@@ -147,11 +144,19 @@ class Watermark:
             [Entry(event="generated", record=record) for record in records]
         )
         for record, output in zip(records, outputs, strict=False):
+            name = id(output)
+
+            def forget(_: Any, name: int = name) -> None:
+                self._outputs.pop(name, None)
+
             try:
-                reference = weakref.ref(output)
+                reference = weakref.ref(output, forget)
             except TypeError:  # arrays and the like are found by digest
                 continue
-            self._outputs[id(output)] = (reference, record.record_id)
+            self._outputs[name] = (reference, record.record_id)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Watermark is never pickled: open its home instead")
 
     # --- embed -----------------------------------------------------------------------
 
@@ -184,6 +189,11 @@ class Watermark:
             SigningError: signing or reading back failed.
         """
         loaded = load(asset)
+        if carrier not in (None, "sidecar") or (carrier and loaded.kind != "text"):
+            raise UnsupportedFormat(
+                f"carrier {carrier!r} is not supported for {loaded.kind}; a text takes "
+                "'sidecar', every other file holds its manifest itself"
+            )
         if loaded.problem:
             raise UnsupportedFormat(f"this asset cannot be signed: {loaded.problem}")
         if loaded.text is None and loaded.tokens is not None:
@@ -241,7 +251,7 @@ class Watermark:
         pipeline: Any = None,
         tokenizer: Any = None,
         keys: Any = None,
-        trust: bytes | Path | None = None,
+        trust: bytes | str | Path | None = None,
         effort: str = "normal",
     ) -> Report:
         """Look at every layer of an asset and judge. Never raises on bad content.
@@ -251,8 +261,8 @@ class Watermark:
             pipeline: the diffusers pipeline that could have made a picture.
             tokenizer: of the model that could have made a text: an object or a folder;
                 by default every tokenizer that was attached here.
-            keys: a `Key`, `KeyRing`, `KeyRecord`, path of a key file, or several;
-                by default this home's.
+            keys: a `Key` (of epoch 0), a `KeyRing`, a `KeyRecord`, the path of a key
+                file, or several of them; by default this home's.
             trust: root certificates (PEM bytes or a path); by default this home's own.
             effort: ``"quick"`` or ``"normal"``.
 
@@ -300,8 +310,7 @@ class Marked:
         """
         path = Path(path)
         if self._media_type == "text/plain":
-            write_atomically(sidecar_of(path), self.manifest, replace=True)
-            write_atomically(path, self.data, replace=True)
+            self._save_text(path)
             return path
         wanted = media_type_for_suffix(path.suffix)
         if self._data is None:
@@ -313,6 +322,24 @@ class Marked:
             )
         write_atomically(path, self.data, replace=True)
         return path
+
+    def _save_text(self, path: Path) -> None:
+        taken = {
+            s for m in MEDIA_TYPES.values() if m.kind != "text" for s in m.suffixes
+        }
+        if path.suffix.lower() in {*taken, ".c2pa"}:
+            raise UnsupportedFormat(
+                f"{path.name} is no name for a text: choose .txt, .md or the like"
+            )
+        beside = sidecar_of(path)
+        existed = beside.exists()
+        write_atomically(beside, self.manifest, replace=True)
+        try:
+            write_atomically(path, self.data, replace=True)
+        except OSError:
+            if not existed:
+                beside.unlink(missing_ok=True)
+            raise
 
     def _finish(self, media_type: str) -> None:
         """Sign, read back, enter in the ledger: only then is there any data."""
@@ -413,16 +440,12 @@ def verify(
     pipeline: Any = None,
     tokenizer: Any = None,
     keys: Any = None,
-    trust: bytes | Path | None = None,
+    trust: bytes | str | Path | None = None,
     effort: str = "normal",
 ) -> Report:
     """`Watermark.verify` with the default home; with `keys` no home is needed."""
-    try:
-        home: Home | None = Home.open()
-    except HomeError:
-        if keys is None:
-            raise
-        home = None
+    without_home = keys is not None and not default_path().exists()
+    home = None if without_home else Home.open()
     return _verify(home, asset, pipeline, tokenizer, keys, trust, effort)
 
 
@@ -432,7 +455,7 @@ def _verify(
     pipeline: Any,
     tokenizer: Any,
     keys: Any,
-    trust: bytes | Path | None,
+    trust: bytes | str | Path | None,
     effort: str,
 ) -> Report:
     if effort not in verification.LOOKS:
@@ -445,7 +468,7 @@ def _verify(
         records = _records_of(keys)
     else:
         records = home.key_records() if home is not None else []
-    if isinstance(trust, os.PathLike):
+    if isinstance(trust, str | os.PathLike):
         trust = Path(trust).read_bytes()
     if trust is None:
         trust = home.anchors if home is not None else b""
@@ -455,7 +478,6 @@ def _verify(
             tokenizers = [TextTokenizer.of(tokenizer)]
         elif home is not None:
             tokenizers = list(home.tokenizers())
-    revoked = {e.key.kid for e in home.ring if e.state == "revoked"} if home else set()
     setting = verification.Setting(
         records=list(records),
         tokenizers=tokenizers,
@@ -463,7 +485,7 @@ def _verify(
         inverter=_inverter(pipeline),
         ledger=home.ledger if home is not None else None,
         anchors=trust,
-        revoked=frozenset(revoked),
+        revoked=home.revoked if home is not None else frozenset(),
         max_fpr=home.max_fpr if home is not None else 1e-6,
         effort=effort,
     )
@@ -484,15 +506,11 @@ def _records_of(keys: Any) -> list[KeyRecord]:
         return [keys]
     if isinstance(keys, Key):
         return default_records(keys)
-    if isinstance(keys, KeyRing):
-        return [
-            record
-            for entry in keys
-            for epoch in range(entry.epoch + 1)
-            for record in default_records(entry.key, epoch)
-        ]
+    if isinstance(keys, RingEntry):
+        epochs = range(keys.epoch + 1)
+        return [r for epoch in epochs for r in default_records(keys.key, epoch)]
     if isinstance(keys, str | os.PathLike):
-        return default_records(Key.load(Path(keys)))
+        return _records_of(RingEntry.load(Path(keys)))
     records = [record for key in keys for record in _records_of(key)]
     if not records:
         raise ValueError("keys= is empty: nothing could be tested")

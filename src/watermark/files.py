@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 
 def write_atomically(
-    path: Path, data: bytes, *, mode: int = 0o644, replace: bool = False
+    path: Path, data: bytes, *, mode: int = 0o666, replace: bool = False
 ) -> None:
     """Write `data` under a temporary name, flush it to disk, then give it its name.
 
     Args:
         path: the final name; its folder must exist.
         data: the whole content.
-        mode: permission bits of the new file.
+        mode: permission bits of the new file, less the process's umask.
         replace: whether an existing file may be replaced.
 
     Raises:
@@ -26,13 +26,13 @@ def write_atomically(
         OSError: the disk refuses; nothing is left behind.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.parent / f".{path.name[:64]}.{secrets.token_hex(8)}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
         if replace:
             os.replace(temporary, path)
         else:

@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from watermark.errors import HomeError, KeyFileError
 from watermark.files import read_private, write_atomically
 from watermark.keys import KeyRecord, KeyRing
 from watermark.record import utc_now
-from watermark.schemes import default_records
+from watermark.schemes import SCHEMES, default_records
 from watermark.sign.credential import Credential
 from watermark.store.checkpoint import LogKey
 from watermark.store.ledger import Ledger
@@ -55,6 +55,9 @@ class Home:
     provider: str
     max_fpr: float = 1e-6
     _passphrase: str | None = field(default=None, repr=False)
+    _read: dict[str, TextTokenizer] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def create(
@@ -74,9 +77,14 @@ class Home:
             HomeError: `path` exists or cannot be written, or `provider` is empty.
         """
         path = Path(path)
-        if not provider.strip() or len(provider) > 64:
+        if (
+            not provider.strip()
+            or not provider.isprintable()
+            or len(provider.encode()) > 64  # X.520: the longest organizationName
+        ):
             raise HomeError(
-                f"the provider is {provider!r}, expected a name of 1 to 64 characters"
+                f"the provider is {provider!r:.80}, expected a printable name of 1 to "
+                "64 bytes as UTF-8"
             )
         if path.exists():
             raise HomeError(
@@ -105,7 +113,7 @@ class Home:
         (folder / "tokenizers").mkdir()
         text = (
             f"schema = {json.dumps(SCHEMA)}\n"
-            f"provider = {json.dumps(provider, ensure_ascii=True)}\n"
+            f"provider = {json.dumps(provider, ensure_ascii=False)}\n"
             f"created_at = {json.dumps(utc_now())}\n"
             "max_fpr = 1e-6  # a mark decides at or below this adjusted p-value\n"
         )
@@ -158,8 +166,14 @@ class Home:
 
     @property
     def anchors(self) -> bytes:
-        """The certificate (PEM) that this home's own credential leads to."""
-        return (self.path / "credential" / "root.pem").read_bytes()
+        """The certificate (PEM) that this home's own credential leads to, or none."""
+        path = self.path / "credential" / "root.pem"
+        return path.read_bytes() if path.exists() else b""
+
+    @property
+    def revoked(self) -> frozenset[str]:
+        """Ids of revoked keys; needs no passphrase."""
+        return KeyRing.revoked_in(self.path / "keys")
 
     def key_records(self) -> list[KeyRecord]:
         """Everything that could have marked: the ring's defaults and what was attached.
@@ -169,7 +183,7 @@ class Home:
         """
         keys = {entry.key.kid: entry.key for entry in self.ring}
         bound = [
-            KeyRecord.from_dict(data, key=keys[data["kid"]])
+            self._checked(KeyRecord.from_dict(data, key=keys[data["kid"]]))
             for data in self._stored()
             if data.get("kid") in keys
         ]
@@ -181,6 +195,24 @@ class Home:
             for record in default_records(entry.key, epoch)
         ]
         return [r for r in defaults if r.test not in named] + bound
+
+    def _checked(self, record: KeyRecord) -> KeyRecord:
+        scheme = SCHEMES.get(record.scheme)
+        if scheme is None or scheme.version != record.version:
+            raise KeyFileError(
+                f"{self.path / 'records.json'} names {record.scheme!r} version "
+                f"{record.version}: it was written by another version of watermark-sdk"
+            )
+        try:
+            scheme.check(record.parameters)
+        except (KeyError, TypeError, ValueError) as error:
+            raise KeyFileError(
+                f"{self.path / 'records.json'} is damaged: {error!r}"
+            ) from None
+        return record
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Home is never pickled: it may hold a passphrase. Open it")
 
     def add_key_record(self, record: KeyRecord) -> None:
         """Remember what was attached, for detection. Known records change nothing."""
@@ -202,7 +234,10 @@ class Home:
             data = json.loads(read_private(path))
             if data["schema"] != RECORDS_SCHEMA:
                 raise KeyFileError(f"{path} has schema {data['schema']!r}")
-            return list(data["records"])
+            rows = list(data["records"])
+            if not all(isinstance(row, dict) for row in rows):
+                raise KeyFileError(f"{path} is damaged: a record is no object")
+            return rows
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise KeyFileError(f"{path} cannot be read: {error!r}") from error
 
@@ -217,4 +252,7 @@ class Home:
         folder = self.path / "tokenizers"
         for path in sorted(folder.iterdir() if folder.is_dir() else ()):
             if _DIGEST.fullmatch(path.name):
-                yield TextTokenizer(path.read_text(encoding="utf-8"))
+                if path.name not in self._read:
+                    text = path.read_text(encoding="utf-8")
+                    self._read[path.name] = TextTokenizer(text)
+                yield self._read[path.name]

@@ -37,6 +37,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 16, 8, 1
 # 32 random bytes hold fewer than 20 distinct values with probability below 1e-9.
 MIN_DISTINCT_BYTES = 20
 
+MAX_EPOCH = 999
 # Parameters that a detector does not need: the strength of a mark is not its place.
 EMBED_ONLY = frozenset({"delta"})
 
@@ -89,24 +90,41 @@ class Key:
             counter += 1
         return out[:length]
 
-    def save(self, path: Path, *, passphrase: str | None = None) -> None:
-        """Write the key to a new file that only its owner can read (mode 0600).
+    def save(
+        self,
+        path: Path,
+        *,
+        passphrase: str | None = None,
+        epoch: int = 0,
+        replace: bool = False,
+    ) -> None:
+        """Write the key to a file that only its owner can read (mode 0600).
 
         Args:
-            path: where; an existing file is never overwritten.
+            path: where.
             passphrase: encrypt with ChaCha20-Poly1305 under scrypt of this.
+            epoch: the newest epoch the key has marked in, so that whoever is given the
+                file looks for the marks of all of them.
+            replace: whether an existing file may be overwritten.
 
         Raises:
             KeyFileError: the file exists or cannot be written.
         """
-        header: dict[str, Any] = {"schema": FILE_SCHEMA, "kid": self.kid}
+        header: dict[str, Any] = {
+            "schema": FILE_SCHEMA,
+            "kid": self.kid,
+            "epoch": epoch,
+        }
         if passphrase is None:
             header["secret"] = base64.b64encode(self._secret).decode()
         else:
             header |= _seal(self._secret, passphrase, header["kid"].encode())
         try:
             write_atomically(
-                path, (json.dumps(header, indent=1) + "\n").encode(), mode=0o600
+                path,
+                (json.dumps(header, indent=1) + "\n").encode(),
+                mode=0o600,
+                replace=replace,
             )
         except FileExistsError as error:
             raise KeyFileError(
@@ -124,20 +142,21 @@ class Key:
         """
         data = _read_json(path, FILE_SCHEMA)
         try:
+            kid = str(data["kid"])
             if "secret" in data:
                 secret = base64.b64decode(data["secret"], validate=True)
             elif passphrase is None:
                 raise KeyFileError(f"{path} is encrypted: a passphrase is needed")
             else:
-                secret = _open(data, passphrase, str(data["kid"]).encode(), path)
+                secret = _open(data, passphrase, kid.encode(), path)
             key = cls(secret)
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, WeakKey, binascii.Error) as error:
             raise KeyFileError(
                 f"{path} is damaged ({type(error).__name__}): restore it from a backup"
             ) from None
-        if key.kid != data["kid"]:
+        if key.kid != kid:
             raise KeyFileError(
-                f"{path} holds key {key.kid} but says {data['kid']}: it was altered"
+                f"{path} holds key {key.kid} but says {kid:.64}: it was altered"
             )
         return key
 
@@ -197,9 +216,11 @@ def _open(data: Mapping[str, Any], passphrase: str, aad: bytes, path: Path) -> b
 
 
 def _scrypt(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    return hashlib.scrypt(
-        passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=1 << 28, dklen=32
-    )
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError:
+        raise KeyFileError("the passphrase holds a lone surrogate") from None
+    return hashlib.scrypt(secret, salt=salt, n=n, r=r, p=p, maxmem=1 << 28, dklen=32)
 
 
 def _read_json(path: Path, schema: str) -> dict[str, Any]:
@@ -209,7 +230,7 @@ def _read_json(path: Path, schema: str) -> dict[str, Any]:
         raise KeyFileError(f"{path} does not exist: expected a key file") from None
     except PermissionError as error:
         raise KeyFileError(str(error) or f"{path} cannot be read") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KeyFileError(
             f"{path} cannot be read as a key file ({type(error).__name__})"
         ) from None
@@ -298,15 +319,15 @@ class KeyRecord:
         Raises:
             KeyFileError: another schema, or a field is missing.
         """
-        if data.get("schema") != RECORD_SCHEMA:
+        if not isinstance(data, Mapping) or data.get("schema") != RECORD_SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else type(data)
             raise KeyFileError(
-                f"found a key record of schema {data.get('schema')!r}, expected "
-                f"{RECORD_SCHEMA!r}"
+                f"found a key record of schema {found!r}, expected {RECORD_SCHEMA!r}"
             )
         try:
             fields = {k: data[k] for k in data if k != "schema"}
             return cls(**fields, key=key)
-        except TypeError as error:
+        except (TypeError, AttributeError, ValueError) as error:
             raise KeyFileError(f"a key record cannot be read: {error}") from None
 
     def __reduce__(self) -> NoReturn:
@@ -322,6 +343,20 @@ class RingEntry:
     epoch: int = 0
     created_at: str = field(default_factory=utc_now)
 
+    @classmethod
+    def load(cls, path: Path, *, passphrase: str | None = None) -> Self:
+        """The key of a file, with the epoch it was saved at.
+
+        Raises:
+            KeyFileError: as `Key.load`.
+        """
+        key = Key.load(path, passphrase=passphrase)
+        try:
+            epoch = _epoch(_read_json(path, FILE_SCHEMA).get("epoch", 0))
+        except ValueError as error:
+            raise KeyFileError(f"{path} is damaged: {error}") from None
+        return cls(key, epoch=epoch)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a RingEntry is never pickled: save the ring instead")
 
@@ -334,7 +369,10 @@ class KeyRing(Sequence[RingEntry]):
     """
 
     def __init__(
-        self, entries: Sequence[RingEntry], folder: Path | None = None
+        self,
+        entries: Sequence[RingEntry],
+        folder: Path | None = None,
+        passphrase: str | None = None,
     ) -> None:
         """Take the entries; an empty ring is an error, not a ring that finds nothing.
 
@@ -348,6 +386,7 @@ class KeyRing(Sequence[RingEntry]):
             raise KeyFileError(f"a key stands twice in the ring: {', '.join(kids)}")
         self._entries = tuple(entries)
         self._folder = folder
+        self._passphrase = passphrase
 
     @classmethod
     def of(cls, *keys: Key) -> Self:
@@ -356,10 +395,18 @@ class KeyRing(Sequence[RingEntry]):
 
     @classmethod
     def create(cls, folder: Path, *, passphrase: str | None = None) -> Self:
-        """A new ring with one new key, in `folder` (mode 0700)."""
+        """A new ring with one new key, in `folder` (mode 0700).
+
+        Raises:
+            KeyFileError: the folder holds a ring already.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ring = cls([RingEntry(Key.generate())], folder)
-        ring._save(passphrase)
+        if (folder / "ring.json").exists():
+            raise KeyFileError(
+                f"{folder} holds a key ring: it is never overwritten. Load it"
+            )
+        ring = cls([RingEntry(Key.generate())], folder, passphrase)
+        ring._save()
         return ring
 
     @classmethod
@@ -386,7 +433,23 @@ class KeyRing(Sequence[RingEntry]):
             raise KeyFileError(
                 f"{folder / 'ring.json'} is damaged: {error!r}"
             ) from None
-        return cls(entries, folder)
+        return cls(entries, folder, passphrase)
+
+    @staticmethod
+    def revoked_in(folder: Path) -> frozenset[str]:
+        """Ids of the revoked keys of a folder; no secret is read.
+
+        Raises:
+            KeyFileError: the ring is missing or damaged.
+        """
+        data = _read_json(folder / "ring.json", RING_SCHEMA)
+        try:
+            rows = [(str(row["kid"]), row["state"]) for row in data["keys"]]
+        except (KeyError, TypeError) as error:
+            raise KeyFileError(
+                f"{folder / 'ring.json'} is damaged: {error!r}"
+            ) from None
+        return frozenset(kid for kid, state in rows if state == "revoked")
 
     @property
     def newest(self) -> RingEntry:
@@ -400,7 +463,7 @@ class KeyRing(Sequence[RingEntry]):
                 return entry
         raise KeyFileError("no key is active: run `wm keys rotate` to make a new one")
 
-    def rotate(self, *, passphrase: str | None = None) -> RingEntry:
+    def rotate(self) -> RingEntry:
         """Add a new key that marks from now on; the old ones still verify."""
         self._entries = (
             *(
@@ -409,24 +472,36 @@ class KeyRing(Sequence[RingEntry]):
             ),
             RingEntry(Key.generate()),
         )
-        self._save(passphrase)
+        self._save()
         return self._entries[-1]
 
-    def advance(self, *, passphrase: str | None = None) -> RingEntry:
+    def advance(self) -> RingEntry:
         """Start the next epoch of the newest key: a fresh sub-key, the same key id."""
         newest = self.newest
+        if newest.epoch == MAX_EPOCH:
+            raise KeyFileError(
+                f"{newest.key.kid} is in epoch {MAX_EPOCH}, the last: rotate to a new "
+                "key, since every epoch is one more hypothesis for the detector"
+            )
         self._change(newest.key.kid, epoch=newest.epoch + 1)
-        self._save(passphrase)
+        if self._folder is not None:
+            newest.key.save(
+                self._folder / f"{newest.key.kid}.json",
+                passphrase=self._passphrase,
+                epoch=newest.epoch + 1,
+                replace=True,
+            )
+        self._save()
         return self.newest
 
-    def revoke(self, kid: str, *, passphrase: str | None = None) -> None:
+    def revoke(self, kid: str) -> None:
         """Never mark with `kid` again; what it marked is still found, and says so.
 
         Raises:
             KeyFileError: no such key.
         """
         self._change(kid, state="revoked")
-        self._save(passphrase)
+        self._save()
 
     def _change(self, kid: str, **changes: Any) -> None:
         if kid not in {e.key.kid for e in self._entries}:
@@ -436,13 +511,13 @@ class KeyRing(Sequence[RingEntry]):
             replace(e, **changes) if e.key.kid == kid else e for e in self._entries
         )
 
-    def _save(self, passphrase: str | None) -> None:
+    def _save(self) -> None:
         if self._folder is None:
             return
         for entry in self._entries:
             path = self._folder / f"{entry.key.kid}.json"
             if not path.exists():
-                entry.key.save(path, passphrase=passphrase)
+                entry.key.save(path, passphrase=self._passphrase, epoch=entry.epoch)
         rows = [
             {
                 "kid": e.key.kid,
@@ -471,6 +546,18 @@ class KeyRing(Sequence[RingEntry]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a KeyRing is never pickled: load it from its folder")
+
+
+def _state(value: object) -> State:
+    if value not in ("active", "retired", "revoked"):
+        raise ValueError(f"state {value!r:.40}, expected active, retired or revoked")
+    return value
+
+
+def _epoch(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= MAX_EPOCH:
+        raise ValueError(f"epoch {value!r:.40}, expected 0 to {MAX_EPOCH}")
+    return value
 
 
 def _plain(kid: object) -> str:

@@ -33,8 +33,9 @@ class TextTokenizer:
         except ImportError as error:
             raise MissingDependency("tokenizers", "detect") from error
         try:
-            parsed = json.loads(definition)
             backend = Tokenizer.from_str(definition)
+            # As this release writes it: older files say the same in other words.
+            parsed = json.loads(backend.to_str())
         except Exception as error:  # tokenizers raises bare Exception
             raise TokenizerMismatch(
                 "this is not a tokenizer.json that the package `tokenizers` can read: "

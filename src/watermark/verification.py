@@ -128,8 +128,8 @@ def _text_marks(asset: Asset, setting: Setting, found: _Findings) -> None:
         found.open.append(
             Reason(
                 "no-tokenizer",
-                "a text mark lives in token ids: pass tokenizer= (or --tokenizer), or "
-                "the ids themselves",
+                "a text mark lives in token ids: name the tokenizer of the model that "
+                "could have written this, or give the ids themselves",
             )
         )
         return
@@ -192,8 +192,8 @@ def _image_marks(asset: Asset, setting: Setting, found: _Findings) -> None:
         found.open.append(
             Reason(
                 "no-pipeline",
-                "a mark in the noise is read by inverting the pipeline: pass pipeline= "
-                "(or --pipeline)",
+                "a mark in the noise is read by inverting the pipeline: name the one "
+                "that could have made this",
             )
         )
         return
@@ -218,10 +218,9 @@ def _image_marks(asset: Asset, setting: Setting, found: _Findings) -> None:
 def _pixels(asset: Asset) -> NDArray[np.uint8]:
     from watermark.assets import image
 
-    picture = (
-        image.decode(asset.data or b"") if asset.picture is None else asset.picture
-    )
-    return image.to_rgb8(picture)
+    if asset.picture is None:
+        return image.to_rgb8(image.decode(asset.data or b""))
+    return image.to_rgb8(image.loaded(asset.picture))
 
 
 def _look(
@@ -374,8 +373,9 @@ def content_digests(asset: Asset) -> list[str]:
         if asset.kind == "image":
             from watermark.assets import image
 
-            picture = asset.picture or image.decode(asset.data or b"")
-            return [image.digest(picture)]
+            if asset.picture is None:
+                return [image.digest(image.decode(asset.data or b""))]
+            return [image.digest(image.loaded(asset.picture))]
     except (DamagedAsset, UnsupportedFormat):
         return []
     return []

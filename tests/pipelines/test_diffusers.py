@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from diffusers import (
     DDPMScheduler,
@@ -19,6 +18,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     StableDiffusionImg2ImgPipeline,
 )
+from tests.pipelines import tiny
 
 from watermark.assets import image as image_asset
 from watermark.detectors import noise as noise_detector

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from tests.pipelines import tiny
 from transformers import (
     GenerationConfig,
     LogitsProcessor,

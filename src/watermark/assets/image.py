@@ -88,6 +88,22 @@ def encode(image: Image.Image, media_type: str) -> bytes:
     return output.getvalue()
 
 
+def loaded(image: Image.Image) -> Image.Image:
+    """`image`, its pixels read: Pillow opens files lazily.
+
+    Raises:
+        DamagedAsset: the file behind it is truncated, broken or too large.
+    """
+    _check_pixels(image)
+    try:
+        image.load()
+    except Exception as error:  # Pillow raises a dozen types
+        raise DamagedAsset(
+            f"this picture cannot be read ({type(error).__name__}: {error})"
+        ) from error
+    return image
+
+
 def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     """What a viewer shows, as (height, width, 3); transparency lies on white.
 

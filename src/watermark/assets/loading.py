@@ -101,7 +101,7 @@ def load(source: Any) -> Asset:
     if isinstance(source, Asset):
         return source
     if isinstance(source, str):
-        return Asset(kind="text", text=source)
+        return _from_text(source)
     if isinstance(source, Tokens):
         return _from_tokens(source.ids)
     if isinstance(source, Audio):
@@ -121,8 +121,20 @@ def load(source: Any) -> Asset:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where the manifest of a file lies that cannot hold one (C2PA 2.4, 11.4)."""
-    return path.with_suffix(".c2pa")
+    """Where the manifest of a file lies that cannot hold one: ``name.txt.c2pa``.
+
+    The whole name, so that `a.txt` and `a.md` do not share a manifest.
+    """
+    return path.with_name(path.name + ".c2pa")
+
+
+def _from_text(text: str) -> Asset:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        problem = f"character {error.start} is a lone surrogate: this is no text"
+        return Asset(kind="text", problem=problem)
+    return Asset(kind="text", text=text)
 
 
 def _from_path(path: Path) -> Asset:
@@ -143,7 +155,8 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
         return Asset(
             kind="unknown",
             data=data,
-            problem="the file is of no type in the allow-list (assets.MEDIA_TYPES)",
+            problem="the file is of no known type (PNG, JPEG, WebP, WAV, MP4, PDF, "
+            "UTF-8 text)",
         )
     kind = kind_of(media_type)
     if kind == "text":
@@ -161,7 +174,12 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
 
 
 def _from_tokens(ids: Any) -> Asset:
-    array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
+    try:
+        array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
+    except ValueError as error:
+        raise UnsupportedFormat(f"these are no token ids: {error}") from None
+    if array.size == 0 and array.ndim == 1:
+        array = array.astype(np.uint32)
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 1 or array.dtype.kind not in "iu":

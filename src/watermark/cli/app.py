@@ -7,7 +7,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -47,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        mistake: Exception
         try:
             app(arguments, prog_name="wm")
         except Failure as failure:
@@ -152,15 +152,6 @@ def demo(
     ] = Path("benchmarks/models"),
 ) -> None:
     """Generate, mark, sign, damage and verify, from beginning to end."""
-    try:
-        module = import_module("watermark.demo")
-    except ModuleNotFoundError as missing:
-        if missing.name != "watermark.demo":
-            raise
-        raise Failure("this installation has no demonstration") from None
-    if not models.is_dir():
-        raise Failure(
-            f"no models at {models}: run wm demo in a checkout of the repository, or "
-            f"pass --models DIR"
-        )
-    raise typer.Exit(module.run(out, models))
+    from watermark.demo import run
+
+    raise typer.Exit(run(out, models))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from watermark.cli.options import HomeOption, PassphraseOption, opened
+from watermark.cli.options import HomeOption, PassphraseOption, opened, passphrase
 from watermark.cli.terminal import Code, Failure, error, say, title, warn
 from watermark.errors import (
     AmbiguousRecord,
@@ -56,7 +56,7 @@ def embed(
     """
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
-    with opened(home, passphrase_file) as w:
+    with opened(home, passphrase(passphrase_file)) as w:
         # Read before any file, so that an expired certificate is told as such.
         signer = w.home.credential.organisation
         for file, target in targets:

@@ -92,10 +92,10 @@ def rotate(
     secret = passphrase(passphrase_file)
     ring = _ring(home, secret)
     if epoch:
-        entry = ring.advance(passphrase=secret)
+        entry = ring.advance()
         title(f"Key {entry.key.kid} is in epoch {entry.epoch}")
     else:
-        entry = ring.rotate(passphrase=secret)
+        entry = ring.rotate()
         title(f"Made key {entry.key.kid}")
         say("before it", ", ".join(e.key.kid for e in ring[:-1]) + ": only verify now")
     say("in effect", "at the next attach; what is attached already keeps its key")
@@ -111,7 +111,7 @@ def revoke(
     """Never mark with a key again. Its marks are still found, as of a revoked key."""
     secret = passphrase(passphrase_file)
     ring = _ring(home, secret)
-    ring.revoke(kid, passphrase=secret)
+    ring.revoke(kid)
     title(f"Revoked key {kid}")
     if not any(entry.state == "active" for entry in ring):
         warn("no key is active, so nothing can be marked: run wm keys rotate")
@@ -154,7 +154,7 @@ def export(
     warn(FORGERY)
     if not yes:
         _confirm(kid, out)
-    found[0].key.save(out, passphrase=wrapping)
+    found[0].key.save(out, passphrase=wrapping, epoch=found[0].epoch)
     title(f"Wrote key {kid} to {out}")
     say("on disk", "encrypted" if wrapping else "not encrypted; mode 0600")
     say("use it", f"wm verify --keys {out} FILE...")

@@ -124,7 +124,8 @@ def _names(mark_id: str | None, sha256: str | None) -> list[tuple[str, bytes]]:
         raise Failure("expected one of --mark-id and --sha256", Code.USAGE)
     text, form = (mark_id, _MARK_ID) if mark_id is not None else (sha256, _SHA256)
     if text is None or not form.fullmatch(text):
-        raise Failure(f"found {text!r}, expected hex digits of that", Code.USAGE)
+        wanted = "64 hex digits" if mark_id is None else "pairs of hex digits"
+        raise Failure(f"found {text!r}, expected {wanted}", Code.USAGE)
     value = bytes.fromhex(text)
     if mark_id is None:
         return [(ASSET, value), (CONTENT, value)]
@@ -230,7 +231,8 @@ def verify(
         )
         return
     title("The ledger is sound")
-    say("entries", f"{check.size}, {check.signed} of them signed for")
+    signed = "all" if check.signed == check.size else f"only {check.signed}"
+    say("entries", f"{check.size}, {signed} signed for")
     say("checkpoints", check.checkpoints)
     say("root", check.root.hex())
     say("log", check.verifier)

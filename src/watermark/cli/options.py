@@ -54,10 +54,10 @@ def passphrase(file: Path | None) -> str | None:
 
 
 @contextmanager
-def opened(home: Path | None, passphrase_file: Path | None) -> Iterator[Watermark]:
+def opened(home: Path | None, secret: str | None) -> Iterator[Watermark]:
     """The home at `home`, with its ledger open until the block is left."""
     from watermark.api import Watermark
 
-    w = Watermark.open(home, passphrase=passphrase(passphrase_file))
+    w = Watermark.open(home, passphrase=secret)
     with w.home.ledger:
         yield w

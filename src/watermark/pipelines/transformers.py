@@ -324,10 +324,10 @@ class GumbelProcessor:
     def _step_on_host(
         self, input_ids: torch.Tensor, scores: torch.Tensor
     ) -> torch.Tensor:
-        out = scores.clone()
         chosen = torch.full((scores.shape[0],), -1, dtype=torch.int64)
         rows = scores.to(torch.float32).contiguous().numpy()
-        output = input_ids[:, self.start :].tolist()
+        width = int(self.record.parameters["width"])
+        output = input_ids[:, self.start :][:, -width:].tolist()
         spent = _tensor(self._spent)
         fresh = spent < gumbel.FRESH_NATS
         nats = spent.tolist()
@@ -337,11 +337,16 @@ class GumbelProcessor:
             state = sequence.state(output[row], nats[row])
             if state is None:
                 continue
-            token = gumbel.select(rows[row], state, sequence.nonce)
-            out[row] = -torch.inf
-            out[row, token] = 0.0
-            chosen[row] = token
+            chosen[row] = gumbel.select(rows[row], state, sequence.nonce)
         self._chosen.append(chosen)
+        if bool((chosen < 0).all()):
+            return scores
+        out = torch.full_like(scores, -torch.inf)
+        for row, token in enumerate(chosen.tolist()):
+            if token < 0:
+                out[row] = scores[row]
+            else:
+                out[row, token] = 0.0
         return out
 
     def _step_on_device(
@@ -417,7 +422,8 @@ class GreenlistProcessor:
             return scores
         if not self.on_device:
             out = scores.to(torch.float32, copy=True).contiguous()
-            for row, ids in zip(out.numpy(), output.tolist(), strict=True):
+            contexts = output[:, -width:].tolist()
+            for row, ids in zip(out.numpy(), contexts, strict=True):
                 state = greenlist.state(self.record, ids)
                 if state is not None:
                     greenlist.bias(row, state, self.record)

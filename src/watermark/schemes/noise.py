@@ -156,6 +156,8 @@ def mark(
     Raises:
         InvalidSignal: NaN, infinity, or another shape.
     """
+    if z.dtype.kind != "f":
+        raise InvalidSignal(f"found noise of dtype {z.dtype}, expected floats")
     magnitudes = np.abs(z)
     nonce, mark_id = code.identify(magnitudes)
     magnitudes[magnitudes == 0] = np.finfo(z.dtype).tiny

@@ -1,0 +1,88 @@
+"""The benchmarks' command line: ``python -m benchmarks NAME``.
+
+With ``--json`` stdout holds JSON alone; progress goes to stderr. Long work is kept in
+the work folder, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import diffusion, fpr, report, speed, text
+from benchmarks.options import MODELS, WORK, Options, Unavailable
+
+BENCHMARKS: dict[str, Callable[[Options], report.Result]] = {
+    "speed": speed.run,
+    "text": text.run,
+    "diffusion": diffusion.run,
+    "fpr": fpr.run,
+}
+DONE, UNAVAILABLE = 0, 3
+WIDTH = 150  # of tables in a pipe or a file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; returns the exit code."""
+    args = _parser().parse_args(arguments)
+    options = Options(
+        samples=args.samples,
+        seed=args.seed,
+        full=args.full,
+        work=args.work,
+        lm=args.lm,
+        pipeline=args.pipeline,
+        threads=args.threads,
+    )
+    names = list(BENCHMARKS) if args.name == "all" else [args.name]
+    results = []
+    # What libraries print belongs with the progress, never in front of the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        for name in names:
+            try:
+                with options.threading():
+                    result = BENCHMARKS[name](options)
+            except Unavailable as reason:
+                result = report.Result(name=name, skipped=str(reason))
+            results.append(result.to_dict())
+            if args.out is not None:
+                report.write(args.out, results[-1:])
+    if args.json:
+        print(json.dumps({"schema": report.SCHEMA, "results": results}, indent=1))
+    else:
+        for data in results:
+            report.show(Console(width=None if sys.stdout.isatty() else WIDTH), data)
+    return UNAVAILABLE if all(r["skipped"] for r in results) else DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
+    )
+    add = parser.add_argument
+    add("name", choices=[*BENCHMARKS, "all"])
+    add("--json", action="store_true", help="JSON alone on stdout")
+    add("--out", type=Path, help="write NAME.json and summary.md into this folder")
+    add("--samples", type=int, help="how many, instead of the benchmark's own count")
+    add("--seed", type=int, default=0)
+    add("--full", action="store_true", help="the counts that the issues state")
+    add("--threads", type=int, help="torch threads for the models (default: torch's)")
+    add("--work", type=Path, default=WORK, help="where unfinished work is kept")
+    add("--lm", type=Path, default=MODELS / "lm", help="language model to measure")
+    add(
+        "--pipeline",
+        type=Path,
+        default=MODELS / "diffusion",
+        help="diffusion pipeline to measure",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Options: what the command line says, for every benchmark alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from watermark.errors import WeakKey
+from watermark.keys import Key
+
+MODELS = Path(__file__).parent / "models"
+WORK = Path("build/bench")
+
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """A benchmark cannot run here, because of what its text says is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Attributes are the command line's.
+
+    Attributes:
+        samples: how many, or None for the benchmark's own count.
+        seed: of everything that is drawn.
+        full: whether to use the counts that the issues state.
+        work: where unfinished work lies.
+        lm: folder of the language model.
+        pipeline: folder of the diffusion pipeline.
+        threads: of torch, or None for its own choice; one is faster on a busy machine.
+        console: for progress; never stdout.
+    """
+
+    samples: int | None = None
+    seed: int = 0
+    full: bool = False
+    work: Path = WORK
+    lm: Path = MODELS / "lm"
+    pipeline: Path = MODELS / "diffusion"
+    threads: int | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def count(self, few: int, full: int) -> int:
+        """How many samples to take."""
+        if self.samples is not None:
+            return self.samples
+        return full if self.full else few
+
+    def track(self, items: Iterable[T], what: str) -> Iterable[T]:
+        """`items`, with a progress bar on the console."""
+        return track(list(items), what, console=self.console)
+
+    @contextmanager
+    def threading(self, threads: int | None = None) -> Iterator[None]:
+        """Within: torch with `threads`, or as many as the command line says."""
+        import torch
+
+        before, wanted = torch.get_num_threads(), threads or self.threads
+        torch.set_num_threads(wanted or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        self.console.print(text, highlight=False, markup=False)
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the weights and tokenizers of a model folder.
+
+    Raises:
+        Unavailable: there is no model.
+    """
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise Unavailable(f"no model in {folder.name}/ (expected *.safetensors)")
+    digest = hashlib.sha256()
+    for path in [*files, *sorted(folder.rglob("tokenizer.json"))]:
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def seeded(*parts: object) -> bytes:
+    """32 bytes that depend on `parts` alone."""
+    return hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+
+
+def seeded_key(*parts: object) -> Key:
+    """A key that depends on `parts` alone: for benchmarks only, anyone can guess it."""
+    attempt = 0
+    while True:
+        try:
+            return Key(seeded("key", *parts, attempt))
+        except WeakKey:  # once in 10^9 draws
+            attempt += 1
