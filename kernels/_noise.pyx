@@ -29,6 +29,7 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
     cdef uint32_t second[LANES]
     cdef uint32_t wide[4][LANES]
     cdef int differ[LANES]
+    cdef Py_ssize_t j4
     cdef int lane
     cdef uint32_t last, keep_bits
     cdef uint32_t* hard = NULL
@@ -105,7 +106,8 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
                 for i in range(4 * j, min(4 * j + 4, length)):
                     last = out[i & 3]
                     for slot in range(8):
-                        total += nibbles[16 * (8 * i + slot) + (last >> (4 * slot) & 15)]
+                        j4 = 16 * (8 * i + slot)
+                        total += nibbles[j4 + (last >> (4 * slot) & 15)]
             # Equal sums keep the smaller nonce first: nonces come in rising order.
             slot = found
             while slot > 0 and best_sum[slot - 1] < total:
@@ -142,7 +144,7 @@ def code_bits(const uint16_t[::1] masks, bytes mark_id not None):
 
 def trellis_decode(const uint16_t[::1] masks, const int32_t[::1] values):
     """The mark id that agrees best with `values`, and its agreement."""
-    cdef Py_ssize_t n = masks.shape[0], k, step, lap
+    cdef Py_ssize_t n = masks.shape[0], k, step, _
     cdef int start, i, j, p
     cdef int64_t bound = 0
     cdef int32_t total, best = 0
@@ -168,7 +170,7 @@ def trellis_decode(const uint16_t[::1] masks, const int32_t[::1] values):
         for step in range(STEPS):
             wm_butterfly(metrics + step * BRANCHES, BRANCHES)
         memset(rank, 0, sizeof(rank))
-        for lap in range(2):
+        for _ in range(2):
             for step in range(STEPS):
                 wm_viterbi(rank, metrics + step * BRANCHES, scores, ignored)
                 memcpy(rank, scores, sizeof(rank))

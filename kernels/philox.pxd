@@ -3,10 +3,10 @@ from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef inline void philox4x32(uint32_t* c, uint32_t k0, uint32_t k1) noexcept nogil:
-    cdef int i
+    cdef int _
     cdef uint64_t p0, p1
     cdef uint32_t c0 = c[0], c1 = c[1], c2 = c[2], c3 = c[3]
-    for i in range(10):
+    for _ in range(10):
         p0 = <uint64_t>0xD2511F53 * c0
         p1 = <uint64_t>0xCD9E8D57 * c2
         c0 = <uint32_t>(p1 >> 32) ^ c1 ^ k0

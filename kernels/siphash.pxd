@@ -8,8 +8,8 @@ cdef inline uint64_t rotl(uint64_t x, int n) noexcept nogil:
 
 cdef inline void rounds(uint64_t* v, int count) noexcept nogil:
     cdef uint64_t v0 = v[0], v1 = v[1], v2 = v[2], v3 = v[3]
-    cdef int i
-    for i in range(count):
+    cdef int _
+    for _ in range(count):
         v0 += v1
         v1 = rotl(v1, 13) ^ v0
         v0 = rotl(v0, 32)
@@ -50,7 +50,7 @@ cdef inline void finish(uint64_t* v, uint64_t* low, uint64_t* high) noexcept nog
 
 cdef inline uint64_t load64(const uint8_t* p) noexcept nogil:
     cdef uint64_t word = 0
-    cdef int i
+    cdef int _
     for i in range(8):
         word |= <uint64_t>p[i] << (8 * i)
     return word

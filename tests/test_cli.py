@@ -697,14 +697,14 @@ def test_an_exported_key_is_encrypted_with_the_passphrase_given(here: Path) -> N
     assert key == Key.load(Path("k.json"), passphrase="for the auditor")
 
 
-def test_export_says_that_a_key_file_leaves_later_epochs_out(here: Path) -> None:
+def test_an_exported_key_names_the_epoch_it_has_marked_in(here: Path) -> None:
     kid = Home.open().ring.newest.key.kid
     wm("keys", "rotate", "--epoch")
 
     ran = wm("keys", "export", kid, "--out", "k.json", "--yes")
 
     assert ran.code == Code.DONE
-    assert "warning: this key is in epoch 1" in ran.err
+    assert json.loads(Path("k.json").read_text())["epoch"] == 1
 
 
 def test_no_output_holds_a_secret(here: Path) -> None:

@@ -124,7 +124,8 @@ def test_a_private_file_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
 def test_a_file_open_to_others_is_not_read(tmp_path: Path, mode: int) -> None:
-    write_atomically(tmp_path / "a", b"data", mode=mode)
+    write_atomically(tmp_path / "a", b"data")
+    (tmp_path / "a").chmod(mode)
     with pytest.raises(PermissionError, match=f"mode {mode:04o}.*chmod 600"):
         read_private(tmp_path / "a")
 

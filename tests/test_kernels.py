@@ -124,7 +124,7 @@ def test_greenlist_bias(
     other = one.copy()
 
     assert kernels.greenlist_bias(one, state, gamma, delta)
-    assert reference.greenlist_bias(other, state, gamma, np.float32(delta))
+    assert reference.greenlist_bias(other, state, gamma, float(np.float32(delta)))
     assert np.array_equal(one, other)
 
 

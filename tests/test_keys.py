@@ -678,3 +678,13 @@ def test_a_ring_in_memory_rotates_without_a_folder(key: Key) -> None:
 
     assert len(ring) == 2
     assert ring.newest.key != key
+
+
+def test_a_key_file_leads_to_the_marks_of_every_epoch(tmp_path: Path) -> None:
+    ring = KeyRing.create(tmp_path)
+    kid = ring.newest.key.kid
+    ring.advance()
+    ring.advance()
+
+    assert RingEntry.load(tmp_path / f"{kid}.json").epoch == 2
+    assert KeyRing.load(tmp_path).newest.epoch == 2

@@ -404,7 +404,7 @@ def test_a_damaged_sidecar_is_a_conflict(
     w: Watermark, tmp_path: Path, data: bytes
 ) -> None:
     path = signed_text(w, tmp_path, "A text that was signed.\n")
-    path.with_suffix(".c2pa").write_bytes(data)
+    path.with_name(path.name + ".c2pa").write_bytes(data)
 
     assert w.verify(path).verdict == Verdict.CONFLICT
 

@@ -423,9 +423,9 @@ class KeyRing(Sequence[RingEntry]):
                     Key.load(
                         folder / f"{_plain(e['kid'])}.json", passphrase=passphrase
                     ),
-                    e["state"],
-                    int(e["epoch"]),
-                    e["created_at"],
+                    _state(e["state"]),
+                    _epoch(e["epoch"]),
+                    str(e["created_at"]),
                 )
                 for e in data["keys"]
             ]

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from watermark.errors import MissingDependency, TokenizerMismatch
+from watermark.errors import InvalidSignal, MissingDependency, TokenizerMismatch
 
 # Parts of tokenizer.json that decide ids; `post_processor` adds special tokens only.
 _PARTS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
@@ -69,8 +69,15 @@ class TextTokenizer:
         return cls(backend.to_str())
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, without special tokens."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+        """The ids of `text`, without special tokens.
+
+        Raises:
+            InvalidSignal: a lone surrogate, which no tokenizer can read.
+        """
+        try:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
+        except TypeError as error:
+            raise InvalidSignal("the text holds a lone surrogate") from error
 
     def __repr__(self) -> str:
         return f"TextTokenizer({self.digest[:12]}, {self.size} tokens)"

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 
-import mpmath  # type: ignore[import-untyped]  # it publishes no types
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats

@@ -55,7 +55,7 @@ class Case:
         detector = (
             gumbel_detector if self.record.scheme == "gumbel" else greenlist_detector
         )
-        return detector.score(row.tolist(), self.record).log10_p()
+        return float(detector.score(row.tolist(), self.record).log10_p())
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-class Halve(LogitsProcessor):
+class Halve(LogitsProcessor):  # type: ignore[misc]  # untyped base
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         return scores / 2
 
@@ -279,7 +279,7 @@ def test_scores_changed_behind_the_mark_are_told(case: Case) -> None:
             processors.append(Shift())
             return processors
 
-    class Shift(LogitsProcessor):
+    class Shift(LogitsProcessor):  # type: ignore[misc]  # untyped base
         def __call__(self, input_ids: Any, scores: Any) -> Any:
             return scores.roll(1, dims=1)
 

@@ -36,7 +36,8 @@ WRITER = Path(__file__).with_name("writer.py")
 @contextlib.contextmanager
 def writer(ledger: Ledger, name: str, count: int) -> Iterator[subprocess.Popen[str]]:
     key = ledger.path.with_name("log.pem")
-    command = [sys.executable, WRITER, ledger.path, key, name, str(count)]
+    parts = [sys.executable, WRITER, ledger.path, key, name, count]
+    command = [str(part) for part in parts]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
 

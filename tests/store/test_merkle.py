@@ -132,7 +132,8 @@ def test_consistency_proofs_are_those_of_certificate_transparency(
 
 @given(sizes)
 def test_a_frontier_has_the_reference_root(size: int) -> None:
-    leaves, frontier, nodes = bodies(size), Frontier(), {}
+    leaves, frontier = bodies(size), Frontier()
+    nodes: dict[tuple[int, int], bytes] = {}
     for body in leaves:
         nodes |= dict(frontier.append(merkle.leaf_hash(body)))
 

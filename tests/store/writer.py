@@ -8,7 +8,8 @@ from pathlib import Path
 
 from watermark.record import Record
 from watermark.store.checkpoint import LogKey
-from watermark.store.ledger import Entry, Ledger
+from watermark.store.leaf import Entry
+from watermark.store.ledger import Ledger
 
 
 def main(path: str, key: str, name: str, count: str) -> None:

@@ -143,6 +143,8 @@ def _from_path(path: Path) -> Asset:
             kind="unknown", problem=f"the file is larger than {MEDIA_BYTES >> 20} MiB"
         )
     beside = sidecar_of(path)
+    if not beside.is_file():  # as other tools name it
+        beside = path.with_suffix(".c2pa")
     sidecar = None
     if beside != path and beside.is_file() and beside.stat().st_size <= SIDECAR_BYTES:
         sidecar = beside.read_bytes()

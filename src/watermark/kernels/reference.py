@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 
@@ -244,9 +244,7 @@ def greenlist_mask(state: bytes, vocab: int, gamma16: int) -> bytes:
     return bytes(is_green(state, token, gamma16) for token in range(vocab))
 
 
-def greenlist_bias(
-    logits: MutableSequence[float], state: bytes, gamma16: int, delta: float
-) -> bool:
+def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> bool:
     """Add `delta` to the logits of the green tokens, in place, rounding to float32.
 
     Returns:
