@@ -50,7 +50,7 @@ cdef inline void finish(uint64_t* v, uint64_t* low, uint64_t* high) noexcept nog
 
 cdef inline uint64_t load64(const uint8_t* p) noexcept nogil:
     cdef uint64_t word = 0
-    cdef int _
+    cdef int i
     for i in range(8):
         word |= <uint64_t>p[i] << (8 * i)
     return word
