@@ -26,7 +26,7 @@ from train_denoiser import CLASSES
 from training import write_json
 
 ROUTES = ("latents", "png", "jpeg75")
-GUIDANCES = (1.0, 3.0, 7.5)
+GUIDANCES = (3.0, 7.5)
 STEPS = ((50, 50), (50, 20), (50, 10))  # of generation, of inversion
 BATCH = 10
 

@@ -149,7 +149,8 @@ def save_curves(stages: tuple[Stage, ...], path: Path) -> None:
     figure, panels = pyplot.subplots(1, len(stages), figsize=(9, 3), layout="tight")
     for panel, stage in zip(panels, stages, strict=True):
         minutes = [entry["seconds"] / 60 for entry in stage.history]
-        for key in stage.history[0].keys() - {"step", "seconds"} if minutes else ():
+        keys = [k for k in stage.history[0] if k not in {"step", "seconds"}]
+        for key in keys:
             panel.plot(minutes, [entry[key] for entry in stage.history], label=key)
         panel.set(title=stage.name, xlabel="minutes", yscale="log")
         panel.legend()

@@ -135,6 +135,8 @@ class Stage:
 
         ``losses(generator, fraction)`` returns named scalars; "loss" is minimised.
         """
+        if self.done and every:
+            every()
         self.module.train()
         bfloat = torch.autocast(device.type, torch.bfloat16)  # 1.6x on this CPU
         sums: dict[str, float] = {}
