@@ -237,7 +237,11 @@ def test_a_key_file_alone_gives_the_same_evidence(
 
 
 def test_a_wrong_key_finds_nothing(stranger: Watermark, marked_ids: list[int]) -> None:
-    assert stranger.verify(marked_ids).verdict == Verdict.NO_EVIDENCE
+    report = stranger.verify(marked_ids)
+
+    # One key in a thousand is lucky enough to be told as "below-threshold".
+    assert report.verdict in (Verdict.NO_EVIDENCE, Verdict.INCONCLUSIVE)
+    assert not met(report, policy.Marked(max_fpr=1e-5))
 
 
 def test_every_test_is_paid_for(w: Watermark, marked_ids: list[int]) -> None:
