@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.installed ; $(BIN)/wm demo
 test: $(VENV)/.installed ; $(BIN)/python -m pytest
 test-full: $(VENV)/.installed ; $(BIN)/python -m pytest && $(BIN)/python -m benchmarks fpr --full --out benchmarks/results
-lint: $(VENV)/.installed ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/cython-lint kernels && $(BIN)/lint-imports
+lint: $(VENV)/.installed ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && PATH="$(abspath $(BIN)):$$PATH" cython-lint kernels && $(BIN)/lint-imports
 types: $(VENV)/.installed ; $(BIN)/mypy
 bench: $(VENV)/.installed ; $(BIN)/python -m benchmarks all --full --out benchmarks/results
 docs: $(VENV)/.installed ; $(BIN)/python -m pdoc --output-directory build/docs watermark

@@ -23,8 +23,9 @@ cdef inline bint first_time(
 ) noexcept nogil:
     # Open addressing over positions (stored plus one); equality is of the tokens
     # themselves, so a hash collision costs time and never a wrong count.
-    cdef uint64_t slot = (hashed ^ (tokens[i] * <uint64_t>0x9E3779B97F4A7C15)) & mask
+    cdef uint64_t slot = hashed ^ (tokens[i] * <uint64_t>0x9E3779B97F4A7C15)
     cdef uint32_t other
+    slot = (slot ^ (slot >> 32)) & mask  # ids that share low bits spread all the same
     while True:
         other = table[slot]
         if other == 0:

@@ -39,6 +39,7 @@ def test_a_new_home_has_all_its_parts(home: Home) -> None:
         "keys",
         "ledger.db",
         "log.pem",
+        "records",
         "tokenizers",
     ]
     assert len(home.ring) == 1
@@ -261,7 +262,8 @@ def test_what_was_attached_is_remembered_once(home: Home) -> None:
 
     assert [r for r in again.key_records() if r == record] == [record]
     assert again.key_records()[-1].derive("context") == record.derive("context")
-    assert stat.S_IMODE((home.path / "records.json").stat().st_mode) == 0o600
+    [path] = (home.path / "records").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_tokenizer_takes_the_place_of_the_default_record(home: Home) -> None:
@@ -285,15 +287,13 @@ def test_a_record_of_a_key_that_is_gone_is_left_out(home: Home) -> None:
         pytest.param("", id="empty"),
         pytest.param("[]", id="list"),
         pytest.param("{}", id="object"),
-        pytest.param('{"schema": "watermark.keyrecords/2"}', id="schema"),
-        pytest.param('{"schema": "watermark.keyrecords/1"}', id="no-records"),
-        pytest.param(
-            '{"schema": "watermark.keyrecords/1", "records": ["x"]}', id="text"
-        ),
+        pytest.param('{"schema": "watermark.keyrecord/2"}', id="schema"),
+        pytest.param('{"schema": "watermark.keyrecord/1"}', id="no-fields"),
+        pytest.param('"text"', id="text"),
     ],
 )
 def test_damaged_records_are_refused(home: Home, text: str) -> None:
-    path = home.path / "records.json"
+    path = home.path / "records" / "a.json"
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(KeyFileError):
@@ -303,9 +303,9 @@ def test_damaged_records_are_refused(home: Home, text: str) -> None:
 def test_a_record_without_its_parameters_is_refused(home: Home) -> None:
     """Else detection would stop at a KeyError."""
     home.add_key_record(attached(home))
-    path = home.path / "records.json"
+    [path] = (home.path / "records").iterdir()
     data = json.loads(path.read_text())
-    data["records"][0]["parameters"] = {}
+    data["parameters"] = {}
     path.write_text(json.dumps(data))
     with pytest.raises(KeyFileError):
         home.key_records()

@@ -528,7 +528,7 @@ def test_an_unmarked_picture_is_no_evidence_with_the_power(
     w: Watermark, noise_record: KeyRecord
 ) -> None:
     z = np.random.default_rng(5).standard_normal(Affine.shape)
-    report = look(w, Affine().picture(z), noise_record)
+    report = look(w, image_asset.encode(Affine().picture(z), "image/png"), noise_record)
 
     assert report.verdict == Verdict.NO_EVIDENCE
     assert codes(report) == {"power"}
@@ -554,7 +554,7 @@ def test_a_picture_without_a_pipeline_is_inconclusive(
     report = w.verify(picture(noise_record)[0], keys=noise_record)
 
     assert report.verdict == Verdict.INCONCLUSIVE
-    assert codes(report) == {"no-pipeline"}
+    assert codes(report) == {"no-pipeline", "pixels-only"}
 
 
 def test_a_picture_the_model_refuses_is_inconclusive(
@@ -564,7 +564,7 @@ def test_a_picture_the_model_refuses_is_inconclusive(
     report = look(w, tiny, noise_record)
 
     assert report.verdict == Verdict.INCONCLUSIVE
-    assert codes(report) == {"not-invertible"}
+    assert codes(report) == {"not-invertible", "pixels-only"}
 
 
 def test_a_signed_picture_without_a_pipeline_is_signed(

@@ -6,6 +6,7 @@ signs an output and publishes it; `verify` looks at every layer and judges.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import warnings
@@ -115,6 +116,8 @@ class Watermark:
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
         record = SCHEMES[name].record(newest.key, **parameters)
         self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
+        if wanted == "tokens":
+            self.home.add_key_record(record)
         attachment: Attachment = adapter.attach(
             obj,
             record,
@@ -123,8 +126,6 @@ class Watermark:
             on_unsupported=on_unsupported,
             **more,
         )
-        if wanted == "tokens":
-            self.home.add_key_record(record)
         return attachment
 
     def _vocabulary(self, width: int, tokenizer: Any) -> dict[str, Any]:
@@ -180,7 +181,8 @@ class Watermark:
             carrier: how a text carries its manifest: ``"sidecar"``, a file beside it.
             format: container of a PIL image: ``"png"``, ``"jpeg"`` or ``"webp"``; by
                 default the suffix at `Marked.save` decides.
-            require_mark: raise where there is no mark, instead of a warning.
+            require_mark: raise where nothing at all was marked, instead of a warning.
+                A short text may be marked and still be too short to be found.
 
         Raises:
             NotMarked: no mark, and `require_mark` is set.
@@ -332,13 +334,15 @@ class Marked:
                 f"{path.name} is no name for a text: choose .txt, .md or the like"
             )
         beside = sidecar_of(path)
-        existed = beside.exists()
+        before = beside.read_bytes() if beside.exists() else None
         write_atomically(beside, self.manifest, replace=True)
         try:
             write_atomically(path, self.data, replace=True)
-        except OSError:
-            if not existed:
+        except OSError:  # the old pair belongs together as much as the new one
+            if before is None:
                 beside.unlink(missing_ok=True)
+            else:
+                write_atomically(beside, before, replace=True)
             raise
 
     def _finish(self, media_type: str) -> None:
@@ -398,6 +402,16 @@ def _bytes_of(asset: Asset, media_type: str) -> bytes:
 # --- module functions ----------------------------------------------------------------
 
 
+def _default() -> Watermark:
+    """The default home, opened once for each place it is at."""
+    return _opened(str(default_path().absolute()))
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: str) -> Watermark:
+    return Watermark.open(path)
+
+
 def attach(
     obj: Any,
     *,
@@ -407,7 +421,7 @@ def attach(
     on_unsupported: OnUnsupported = "raise",
 ) -> Attachment:
     """`Watermark.attach` with the default home."""
-    return Watermark.open().attach(
+    return _default().attach(
         obj,
         tokenizer=tokenizer,
         scheme=scheme,
@@ -425,7 +439,7 @@ def embed(
     require_mark: bool = False,
 ) -> Marked:
     """`Watermark.embed` with the default home."""
-    return Watermark.open().embed(
+    return _default().embed(
         asset,
         record=record,
         carrier=carrier,
@@ -445,7 +459,7 @@ def verify(
 ) -> Report:
     """`Watermark.verify` with the default home; with `keys` no home is needed."""
     without_home = keys is not None and not default_path().exists()
-    home = None if without_home else Home.open()
+    home = None if without_home else _default().home
     return _verify(home, asset, pipeline, tokenizer, keys, trust, effort)
 
 
@@ -478,6 +492,7 @@ def _verify(
             tokenizers = [TextTokenizer.of(tokenizer)]
         elif home is not None:
             tokenizers = list(home.tokenizers())
+    own = [e.key.kid for e in home.ring] if home is not None and keys is None else []
     setting = verification.Setting(
         records=list(records),
         tokenizers=tokenizers,
@@ -486,6 +501,7 @@ def _verify(
         ledger=home.ledger if home is not None else None,
         anchors=trust,
         revoked=home.revoked if home is not None else frozenset(),
+        own=frozenset(own),
         max_fpr=home.max_fpr if home is not None else 1e-6,
         effort=effort,
     )

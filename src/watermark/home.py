@@ -4,12 +4,13 @@ home.toml               who we are, and settings
 keys/                   the key ring (mode 0700)
 credential/             certificate chain and signing key
 log.pem, ledger.db      the log's own key, and the ledger
-records.json            key records of what was attached; no secrets
+records/                key records of what was attached; no secrets
 tokenizers/<digest>     definitions of tokenizers, for detection without torch
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import secrets
 import shutil
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -33,7 +34,6 @@ from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
 
 SCHEMA = "watermark.home/1"
-RECORDS_SCHEMA = "watermark.keyrecords/1"
 VARIABLE = "WATERMARK_HOME"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -55,6 +55,7 @@ class Home:
     provider: str
     max_fpr: float = 1e-6
     _passphrase: str | None = field(default=None, repr=False)
+    _rings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _read: dict[str, TextTokenizer] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -111,6 +112,7 @@ class Home:
         key = LogKey.create(folder / "log.pem", name=name)
         Ledger.create(folder / "ledger.db", origin=name, key=key).close()
         (folder / "tokenizers").mkdir()
+        (folder / "records").mkdir(mode=0o700)
         text = (
             f"schema = {json.dumps(SCHEMA)}\n"
             f"provider = {json.dumps(provider, ensure_ascii=False)}\n"
@@ -145,10 +147,20 @@ class Home:
             raise HomeError(f"max_fpr is {max_fpr!r} in {path}, expected 0 < x <= 0.05")
         return cls(path, str(settings.get("provider", "")), max_fpr, passphrase)
 
-    @cached_property
+    @property
     def ring(self) -> KeyRing:
-        """The key ring."""
-        return KeyRing.load(self.path / "keys", passphrase=self._passphrase)
+        """The key ring, read again when another process has changed it."""
+        folder = self.path / "keys"
+        try:
+            stat = (folder / "ring.json").stat()
+            version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        except OSError:
+            version = (0, 0, 0)  # load() says what is wrong
+        if self._rings.get("version") != version:
+            self._rings["ring"] = KeyRing.load(folder, passphrase=self._passphrase)
+            self._rings["version"] = version
+        ring: KeyRing = self._rings["ring"]
+        return ring
 
     @cached_property
     def credential(self) -> Credential:
@@ -183,9 +195,9 @@ class Home:
         """
         keys = {entry.key.kid: entry.key for entry in self.ring}
         bound = [
-            self._checked(KeyRecord.from_dict(data, key=keys[data["kid"]]))
-            for data in self._stored()
-            if data.get("kid") in keys
+            replace(record, key=keys[record.kid])
+            for record in map(self._checked, map(KeyRecord.from_dict, self._stored()))
+            if record.kid in keys
         ]
         named = {record.test for record in bound if record.tokenizer is not None}
         defaults = [
@@ -200,14 +212,14 @@ class Home:
         scheme = SCHEMES.get(record.scheme)
         if scheme is None or scheme.version != record.version:
             raise KeyFileError(
-                f"{self.path / 'records.json'} names {record.scheme!r} version "
+                f"{self.path / 'records'} names {record.scheme!r} version "
                 f"{record.version}: it was written by another version of watermark-sdk"
             )
         try:
             scheme.check(record.parameters)
         except (KeyError, TypeError, ValueError) as error:
             raise KeyFileError(
-                f"{self.path / 'records.json'} is damaged: {error!r}"
+                f"{self.path / 'records'} is damaged: {error!r}"
             ) from None
         return record
 
@@ -215,31 +227,28 @@ class Home:
         raise TypeError("a Home is never pickled: it may hold a passphrase. Open it")
 
     def add_key_record(self, record: KeyRecord) -> None:
-        """Remember what was attached, for detection. Known records change nothing."""
-        rows = self._stored()
-        if record.to_dict() in rows:
-            return
-        text = json.dumps(
-            {"schema": RECORDS_SCHEMA, "records": [*rows, record.to_dict()]}, indent=1
-        )
-        write_atomically(
-            self.path / "records.json", text.encode(), mode=0o600, replace=True
-        )
+        """Remember what was attached, for detection. Known records change nothing.
+
+        Each record is a file of its own, named by its digest: processes that attach at
+        the same time cannot lose each other's.
+        """
+        text = json.dumps(record.to_dict(), sort_keys=True, indent=1)
+        name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        path = self.path / "records" / f"{name}.json"
+        if not path.exists():
+            write_atomically(path, text.encode(), mode=0o600, replace=True)
 
     def _stored(self) -> list[dict[str, Any]]:
-        path = self.path / "records.json"
-        if not path.exists():
-            return []
-        try:
-            data = json.loads(read_private(path))
-            if data["schema"] != RECORDS_SCHEMA:
-                raise KeyFileError(f"{path} has schema {data['schema']!r}")
-            rows = list(data["records"])
-            if not all(isinstance(row, dict) for row in rows):
-                raise KeyFileError(f"{path} is damaged: a record is no object")
-            return rows
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KeyFileError(f"{path} cannot be read: {error!r}") from error
+        rows = []
+        for path in sorted((self.path / "records").glob("*.json")):
+            try:
+                row = json.loads(read_private(path))
+            except (OSError, ValueError, RecursionError) as error:
+                raise KeyFileError(f"{path} cannot be read: {error!r}") from error
+            if not isinstance(row, dict):
+                raise KeyFileError(f"{path} is damaged: it holds no object")
+            rows.append(row)
+        return rows
 
     def add_tokenizer(self, tokenizer: TextTokenizer) -> None:
         """Keep the tokenizer's definition, by its digest."""
@@ -254,5 +263,5 @@ class Home:
             if _DIGEST.fullmatch(path.name):
                 if path.name not in self._read:
                     text = path.read_text(encoding="utf-8")
-                    self._read[path.name] = TextTokenizer(text)
+                    self._read[path.name] = TextTokenizer(text, path.name)
                 yield self._read[path.name]

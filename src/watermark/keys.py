@@ -19,13 +19,14 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, Self
 
 from watermark.errors import KeyFileError, WeakKey
-from watermark.files import read_private, write_atomically
+from watermark.files import locked, read_private, write_atomically
 from watermark.record import utc_now
 
 FILE_SCHEMA = "watermark.key/1"
@@ -465,33 +466,33 @@ class KeyRing(Sequence[RingEntry]):
 
     def rotate(self) -> RingEntry:
         """Add a new key that marks from now on; the old ones still verify."""
-        self._entries = (
-            *(
-                replace(e, state="retired") if e.state == "active" else e
-                for e in self._entries
-            ),
-            RingEntry(Key.generate()),
-        )
-        self._save()
+        with self._changing():
+            self._entries = (
+                *(
+                    replace(e, state="retired") if e.state == "active" else e
+                    for e in self._entries
+                ),
+                RingEntry(Key.generate()),
+            )
         return self._entries[-1]
 
     def advance(self) -> RingEntry:
         """Start the next epoch of the newest key: a fresh sub-key, the same key id."""
-        newest = self.newest
-        if newest.epoch == MAX_EPOCH:
-            raise KeyFileError(
-                f"{newest.key.kid} is in epoch {MAX_EPOCH}, the last: rotate to a new "
-                "key, since every epoch is one more hypothesis for the detector"
-            )
-        self._change(newest.key.kid, epoch=newest.epoch + 1)
-        if self._folder is not None:
-            newest.key.save(
-                self._folder / f"{newest.key.kid}.json",
-                passphrase=self._passphrase,
-                epoch=newest.epoch + 1,
-                replace=True,
-            )
-        self._save()
+        with self._changing():
+            newest = self.newest
+            if newest.epoch == MAX_EPOCH:
+                raise KeyFileError(
+                    f"{newest.key.kid} is in epoch {MAX_EPOCH}, the last: rotate to a "
+                    "new key, since every epoch is one more hypothesis to count"
+                )
+            self._change(newest.key.kid, epoch=newest.epoch + 1)
+            if self._folder is not None:
+                newest.key.save(
+                    self._folder / f"{newest.key.kid}.json",
+                    passphrase=self._passphrase,
+                    epoch=newest.epoch + 1,
+                    replace=True,
+                )
         return self.newest
 
     def revoke(self, kid: str) -> None:
@@ -500,8 +501,20 @@ class KeyRing(Sequence[RingEntry]):
         Raises:
             KeyFileError: no such key.
         """
-        self._change(kid, state="revoked")
-        self._save()
+        with self._changing():
+            self._change(kid, state="revoked")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Read the ring again, change it, write it: one process at a time."""
+        if self._folder is None:
+            yield
+            return
+        with locked(self._folder / ".lock"):
+            fresh = KeyRing.load(self._folder, passphrase=self._passphrase)
+            self._entries = fresh._entries
+            yield
+            self._save()
 
     def _change(self, kid: str, **changes: Any) -> None:
         if kid not in {e.key.kid for e in self._entries}:

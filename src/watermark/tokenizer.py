@@ -1,7 +1,7 @@
 """Tokenizers: one digest for both sides, and tokenising without torch or transformers.
 
-The digest covers the id-to-bytes table, the merges and the normaliser: what decides
-which ids a text becomes. File names, truncation, padding and templates do not enter.
+The digest covers the table of ids, the merges, normaliser and pre-tokeniser: what
+decides which ids a text becomes. Truncation, padding and templates do not enter.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import Any, Self
 
 from watermark.errors import InvalidSignal, MissingDependency, TokenizerMismatch
 
-# Parts of tokenizer.json that decide ids; `post_processor` adds special tokens only.
-_PARTS = ("model", "normalizer", "pre_tokenizer", "added_tokens")
 MAX_FILE = 64 << 20  # bytes; the largest tokenizer.json in use is about 35 MB
 
 
 class TextTokenizer:
     """A text-to-ids function with a digest, from a `tokenizer.json`."""
 
-    def __init__(self, definition: str) -> None:
+    def __init__(self, definition: str, digest: str = "") -> None:
         """Read the JSON text of a `tokenizer.json`.
+
+        Args:
+            definition: the text.
+            digest: what it was stored under, where it was; else it is computed.
 
         Raises:
             TokenizerMismatch: it is not one.
@@ -45,7 +47,7 @@ class TextTokenizer:
         backend.no_padding()
         self._backend = backend
         self.definition = definition
-        self.digest = _digest(parsed)
+        self.digest = digest or _digest(backend.get_vocab(), parsed)
         self.size = int(backend.get_vocab_size(with_added_tokens=True))
 
     @classmethod
@@ -95,7 +97,14 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _digest(parsed: dict[str, Any]) -> str:
-    parts = {name: parsed.get(name) for name in _PARTS}
+def _digest(vocabulary: dict[str, int], parsed: dict[str, Any]) -> str:
+    """Of the ids, the merges, and how a text is normalised and cut before them."""
+    merges = (parsed.get("model") or {}).get("merges") or []
+    parts = {
+        "vocabulary": sorted((index, token) for token, index in vocabulary.items()),
+        "merges": [m if isinstance(m, str) else " ".join(m) for m in merges],
+        "normalizer": parsed.get("normalizer"),
+        "pre_tokenizer": parsed.get("pre_tokenizer"),
+    }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(b"tokenizer/1\n" + text.encode()).hexdigest()

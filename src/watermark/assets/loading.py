@@ -11,7 +11,7 @@ import io
 import os
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class Asset:
         tokens: token ids, where they were given.
         picture: a PIL image, where one was given.
         sidecar: bytes of the manifest beside the file, or None.
+        shared: whether that file's name could be another file's manifest as well.
         problem: why the content could not be read, or "".
     """
 
@@ -83,6 +84,7 @@ class Asset:
     tokens: NDArray[np.uint32] | None = None
     picture: Any = None
     sidecar: bytes | None = field(default=None, repr=False)
+    shared: bool = False
     problem: str = ""
 
     @property
@@ -143,15 +145,21 @@ def _from_path(path: Path) -> Asset:
             kind="unknown", problem=f"the file is larger than {MEDIA_BYTES >> 20} MiB"
         )
     beside = sidecar_of(path)
-    if not beside.is_file():  # as other tools name it
+    shared = not beside.is_file()
+    if shared:  # as other tools name it; `a.md` and `a.txt` would share this one
         beside = path.with_suffix(".c2pa")
     sidecar = None
     if beside != path and beside.is_file() and beside.stat().st_size <= SIDECAR_BYTES:
         sidecar = beside.read_bytes()
-    return _from_bytes(path.read_bytes(), sidecar)
+    asset = _from_bytes(path.read_bytes(), sidecar)
+    return replace(asset, shared=shared)
 
 
 def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
+    if len(data) > MEDIA_BYTES:
+        return Asset(
+            kind="unknown", problem=f"the file is larger than {MEDIA_BYTES >> 20} MiB"
+        )
     media_type = sniff(data)
     if media_type is None:
         return Asset(

@@ -188,11 +188,11 @@ def _judge(
     """What every input needs is read before the first, so that no mistake passes."""
     from watermark import api
     from watermark import home as homes
-    from watermark.keys import Key
+    from watermark.keys import RingEntry
     from watermark.tokenizer import TextTokenizer
 
     secret = passphrase(passphrase_file)
-    loaded = [Key.load(file, passphrase=secret) for file in keys or ()]
+    loaded = [RingEntry.load(file, passphrase=secret) for file in keys or ()]
     options: dict[str, Any] = {
         "keys": loaded or None,
         "trust": None if trust is None else _anchors(trust),

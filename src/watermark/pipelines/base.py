@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from watermark.errors import AlreadyAttached
+from watermark.errors import AlreadyAttached, UnsupportedPipeline
 from watermark.keys import KeyRecord
 from watermark.record import Record
 
@@ -57,11 +57,18 @@ class Attachment:
 
         Raises:
             AlreadyAttached: the host's class is one of ours.
+            UnsupportedPipeline: an attribute of the object would hide an override.
         """
         base = type(self._host)
         if getattr(base, "_watermark_attachment", None) is not None:
             raise AlreadyAttached(
                 f"this {base.__name__} is attached already: detach() it first"
+            )
+        own = sorted(set(overrides) & set(vars(self._host)))
+        if own:
+            raise UnsupportedPipeline(
+                f"this {base.__name__} has {', '.join(own)} set on the object itself, "
+                "which would bypass the mark: delete it, or attach before it is set"
             )
         self._original = base
         body = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +79,11 @@ def attach(
     reason = _unsupported_class(base)
     if reason is not None:
         raise UnsupportedPipeline(f"{base.__name__} {reason}")
+    if getattr(pipeline, "image_processor", None) is None:
+        raise UnsupportedPipeline(
+            f"{base.__name__} has no image_processor: it does not make pictures, and "
+            "only those are marked yet"
+        )
     attachment = Attachment(pipeline, record, sink, provider=provider)
     host = _Host(attachment, base, on_unsupported)
 
@@ -107,6 +112,22 @@ def _unsupported_class(base: Any) -> str | None:
     return None
 
 
+def _unsupported_call(pipe: Any, call: dict[str, Any]) -> str | None:
+    """Why this call cannot be marked, or None."""
+    own = call.get("latents")
+    if own is not None and own.ndim != 4:
+        return f"latents= of shape {tuple(own.shape)} are packed"
+    if own is not None and bool(torch.isfinite(own).all()):
+        rms = float(own.float().pow(2).mean().sqrt())
+        zeros = float((own == 0).float().mean())
+        if not 0.5 < rms < 2 or zeros > 0.01:
+            return (
+                f"latents= with an RMS of {rms:.3g} and {zeros:.1%} zeros are no draw "
+                "from N(0, 1): their signs would carry nothing"
+            )
+    return _stochastic(pipe.scheduler, call)
+
+
 def _stochastic(scheduler: Any, call: dict[str, Any]) -> str | None:
     """Why the sampler does not keep the initial noise, or None."""
     name, config = type(scheduler).__name__, scheduler.config
@@ -132,6 +153,25 @@ class _Call:
     """One running `__call__`: the marks it has placed so far, one per sample."""
 
     marks: list[Mark] = field(default_factory=list)
+    replaced: bool = False
+
+
+def _watching(callback: Any, active: _Call) -> Any:
+    """The caller's callback; what it does to the latents is noticed."""
+    if not callable(callback) or hasattr(callback, "tensor_inputs"):
+        return callback  # diffusers' own callback objects change guidance only
+
+    def watched(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> Any:
+        before = tensors.get("latents")
+        after = callback(pipe, step, timestep, tensors)
+        now = after.get("latents", before) if isinstance(after, dict) else before
+        if now is not before:
+            active.replaced |= (
+                now is None or before is None or not torch.equal(now, before)
+            )
+        return after
+
+    return watched
 
 
 @dataclass
@@ -143,7 +183,7 @@ class _Host:
 
     def call(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(self.base.__call__).bind(pipe, *args, **kwargs)
-        reason = _stochastic(pipe.scheduler, bound.arguments)
+        reason = _unsupported_call(pipe, bound.arguments)
         if reason is not None:
             message = f"{reason}, so this call would not be marked by 'noise'"
             if self.on_unsupported == "raise":
@@ -155,11 +195,19 @@ class _Host:
             self._publish(pipe, output, [None] * len(_outputs(output)))
             return output
         active = _Call()
+        watched = bound.arguments.get("callback_on_step_end")
+        if watched is not None:
+            bound.arguments["callback_on_step_end"] = _watching(watched, active)
         token = _ACTIVE.set(active)
         try:
-            output = self.base.__call__(pipe, *args, **kwargs)
+            output = self.base.__call__(*bound.args, **bound.kwargs)
         finally:
             _ACTIVE.reset(token)
+        if active.replaced:
+            raise NotMarked(
+                "callback_on_step_end returned other latents than it was given: the "
+                "marked noise was replaced, and nothing is handed over"
+            )
         if len(active.marks) != len(_outputs(output)) or not active.marks:
             raise NotMarked(
                 f"{len(_outputs(output))} outputs were generated, but "
@@ -177,11 +225,6 @@ class _Host:
         bound = inspect.signature(self.base.prepare_latents).bind(pipe, *args, **kwargs)
         own = bound.arguments.get("latents")
         if own is not None:
-            if own.ndim != 4:
-                raise UnsupportedPipeline(
-                    f"latents= of shape {tuple(own.shape)} are packed: their noise "
-                    "cannot be marked. Pass a generator instead, or detach()"
-                )
             bound.arguments["latents"] = self._mark_batch(own, active)
             return self.base.prepare_latents(*bound.args, **bound.kwargs)
         with _SignMode(functools.partial(self._mark_batch, active=active)):
@@ -211,7 +254,13 @@ class _Host:
         )
         return magnitudes.clamp(min=tiny) * signs
 
-    def _publish(self, pipe: Any, output: Any, marks: list[Mark] | list[None]) -> None:
+    def _publish(self, pipe: Any, output: Any, marks: Sequence[Mark | None]) -> None:
+        # What the safety checker blacked out holds nothing that was sampled.
+        flagged = getattr(output, "nsfw_content_detected", None) or []
+        marks = [
+            None if index < len(flagged) and flagged[index] else mark
+            for index, mark in enumerate(marks)
+        ]
         name = str(pipe.config.get("_name_or_path") or self.base.__name__)
         records = [
             Record(

@@ -47,6 +47,15 @@ _NOT_SETTINGS = {
     "negative_prompt_ids",
     "negative_prompt_attention_mask",
 }
+_BATCHED = (
+    "generate_batch",
+    "init_continuous_batching",
+    "continuous_batching_context_manager",
+)
+# Outputs shorter than this are said by people too: the ledger does not vouch for them.
+MIN_TOKENS, MIN_CHARACTERS = 8, 32
+# A row of this many tokens without one marked token is worth a warning.
+WORTH_A_WARNING = 64
 _BIASED = {"sample", "greedy_search", "beam_search", "beam_sample"}
 
 
@@ -90,15 +99,16 @@ def attach(
     def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
         return host.generate(self, _named(host.base, self, args, kwargs))
 
-    def generate_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        host.refuse("continuous batching (generate_batch) drops our processor")
-        return host.base.generate_batch(self, *args, **kwargs)
+    def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedPipeline(
+            "continuous batching drops our processor, so nothing would be marked: use "
+            "generate(), or detach()"
+        )
 
     overrides: dict[str, Any] = {
-        "generate": functools.wraps(type(model).generate)(generate)
+        "generate": functools.wraps(type(model).generate)(generate),
+        **{name: refused for name in _BATCHED if hasattr(type(model), name)},
     }
-    if hasattr(type(model), "generate_batch"):
-        overrides["generate_batch"] = generate_batch
     attachment.swap(overrides)
     return attachment
 
@@ -149,6 +159,16 @@ class _Host:
                 " Another subclass or plugin replaced the decoding loop"
             )
         coverage = processor.verify(ids, padding)
+        lengths = _lengths(ids[:, processor.start :], padding).tolist()
+        bare = [n for n, c in zip(lengths, coverage, strict=True) if not c]
+        if bare and max(bare) >= WORTH_A_WARNING:
+            warnings.warn(
+                f"{len(bare)} outputs of up to {max(bare)} tokens carry no mark: the "
+                "sampling left the key nothing to choose (temperature, top_k or top_p "
+                "too low)",
+                UserWarning,
+                stacklevel=5,
+            )
         records = []
         for row in range(ids.shape[0]):
             mark = Mark(
@@ -166,6 +186,8 @@ class _Host:
         ids = sequences.cpu()
         prompt = call.get("input_ids", call.get("inputs"))
         start = 0 if prompt is None else prompt.shape[-1]
+        if model.config.is_encoder_decoder:
+            start = 1  # the decoder's own start token
         self.attachment.publish([self._record(model, row, start, ()) for row in ids])
         return output
 
@@ -186,11 +208,15 @@ class _Host:
 def _digests(ids: torch.Tensor, start: int, decode: Any) -> tuple[str, ...]:
     """Digests of the output as ids and as the texts that users commonly make of it."""
     whole, new = ids.tolist(), ids[start:].tolist()
+    if len(new) < MIN_TOKENS:
+        return ()
     digests = [text_asset.tokens_digest(whole), text_asset.tokens_digest(new)]
     if decode is not None:
-        for part in (whole, new):
-            for skip in (True, False):
-                text = decode.decode(part, skip_special_tokens=skip)
+        for skip in (True, False):
+            said = decode.decode(new, skip_special_tokens=skip)
+            if len(said.strip()) < MIN_CHARACTERS:
+                continue
+            for text in (said, decode.decode(whole, skip_special_tokens=skip)):
                 digests += [text_asset.digest(text), text_asset.digest(text.strip())]
     return tuple(dict.fromkeys(digests))
 
@@ -217,6 +243,8 @@ def _unsupported(scheme: str, settings: Any, call: dict[str, Any]) -> str | None
     if settings.cache_implementation == "paged":
         return "paged continuous batching drops our processor"
     mode = str(settings.get_generation_mode(None).value)
+    if settings.do_sample and settings.top_k == 1:
+        return "top_k=1 leaves one candidate, so there is no choice to key"
     if scheme == gumbel.SCHEME.name and mode not in _SEQUENTIAL:
         return (
             f"{mode} decoding takes no random choices that 'gumbel' could key; use "
@@ -248,6 +276,8 @@ def _generator_state(model: Any) -> bytes:
     """A digest of the generator that will sample, so that seeds reproduce nonces."""
     if model.device.type == "cuda":
         state = torch.cuda.get_rng_state(model.device)
+    elif model.device.type == "mps":
+        state = torch.mps.get_rng_state()
     else:
         state = torch.get_rng_state()
     return hashlib.sha256(state.numpy().tobytes()).digest()
@@ -407,16 +437,22 @@ class GreenlistProcessor:
     start: int = 0
     steps: int = 0
     on_device: bool | None = None
+    _open: torch.Tensor | None = field(default=None, repr=False)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """One step of generation: float32 scores (batch, vocab) in, the same out."""
         _check_width(scores, self.record)
         if self.steps == 0:
             self.start = input_ids.shape[1]
+            self._open = torch.zeros((), dtype=torch.float64, device=scores.device)
             if self.on_device is None:
                 self.on_device = scores.device.type != "cpu"
         self.steps += 1
         width = int(self.record.parameters["width"])
+        if input_ids.shape[1] - self.start >= width:
+            # A step with one candidate left carries nothing, whatever its colour.
+            choices = (scores > -torch.inf).sum(1) > 1
+            self._open = _tensor(self._open) + choices.double().mean()
         output = input_ids[:, self.start :]
         if output.shape[1] < width:
             return scores
@@ -437,7 +473,10 @@ class GreenlistProcessor:
         """Share of each row's new tokens that were offered with a bias."""
         length = _lengths(sequences[:, self.start :], padding)
         width = int(self.record.parameters["width"])
-        return ((length - width).clamp(min=0) / length.clamp(min=1)).tolist()
+        offered = (length - width).clamp(min=0) / length.clamp(min=1)
+        steps = max(1, self.steps - width)
+        share = float(_tensor(self._open)) / steps  # rows of a beam change places
+        return (offered * min(1.0, share)).tolist()
 
 
 def _tensor(value: torch.Tensor | None) -> torch.Tensor:
