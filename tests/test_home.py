@@ -335,3 +335,10 @@ def test_files_that_are_no_tokenizers_are_passed_over(home: Home) -> None:
     (home.path / "tokenizers" / (".x" + "0" * 62)).write_text("temporary")
 
     assert len(list(home.tokenizers())) == 1
+
+
+def test_an_open_home_sees_a_key_that_another_process_made(home: Home) -> None:
+    before = home.ring.newest.key.kid
+    made = Home.open(home.path).ring.rotate()
+
+    assert home.ring.newest.key.kid == made.key.kid != before

@@ -688,3 +688,14 @@ def test_a_key_file_leads_to_the_marks_of_every_epoch(tmp_path: Path) -> None:
 
     assert RingEntry.load(tmp_path / f"{kid}.json").epoch == 2
     assert KeyRing.load(tmp_path).newest.epoch == 2
+
+
+def test_two_processes_cannot_lose_each_others_keys(tmp_path: Path) -> None:
+    """A ring that was read before another changed it is read again before it writes."""
+    stale = KeyRing.create(tmp_path)
+    made = KeyRing.load(tmp_path).rotate()
+    stale.revoke(stale[0].key.kid)
+    kids = [entry.key.kid for entry in KeyRing.load(tmp_path)]
+
+    assert kids[-1] == made.key.kid
+    assert [entry.key.kid for entry in stale] == kids

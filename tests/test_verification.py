@@ -36,6 +36,7 @@ from watermark.record import Mark, Record
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES, default_records, gumbel, noise
 from watermark.sign import c2pa, claims
+from watermark.sign.manifest import ManifestResult
 from watermark.store.leaf import Entry
 from watermark.tokenizer import TextTokenizer
 
@@ -894,3 +895,39 @@ def test_the_same_asset_gives_the_same_report(
     asset = Asset(kind="text", text=text_of(marked_ids))
 
     assert w.verify(asset, tokenizer=words()) == w.verify(asset, tokenizer=words())
+
+
+def test_an_expired_signer_is_no_contradiction() -> None:
+    result = ManifestResult(
+        state="invalid",
+        signer="Acme",
+        codes=("signingCredential.untrusted", "signingCredential.expired"),
+        content_matches=True,
+    )
+
+    assert verification._only_expired(result)
+    assert not verification._only_expired(replace(result, content_matches=False))
+    broken = replace(result, codes=(*result.codes, "claimSignature.mismatch"))
+    assert not verification._only_expired(broken)
+
+
+def test_pixels_alone_leave_the_manifest_open(w: Watermark) -> None:
+    report = w.verify(Image.new("RGB", (32, 32)))
+
+    assert report.verdict == Verdict.INCONCLUSIVE
+    assert "pixels-only" in codes(report)
+
+
+def test_two_keys_of_one_ring_are_one_provider(
+    w: Watermark, marked_ids: list[int], gumbel_record: KeyRecord
+) -> None:
+    other = SCHEMES["gumbel"].record(Key.generate())
+    ids = [*marked_ids, *generate(other)]
+    setting = verification.Setting(
+        records=[gumbel_record, other],
+        own=frozenset({gumbel_record.kid, other.kid}),
+    )
+
+    assert verification.verify(load(ids), setting).verdict == Verdict.MARKED
+    strangers = replace(setting, own=frozenset({other.kid}))
+    assert verification.verify(load(ids), strangers).verdict == Verdict.CONFLICT

@@ -209,6 +209,8 @@ Validation windows hold 512 tokens and start anywhere in the held-out stream.
 of text ruled out, seed 2. Entropy is that of the distribution each token was drawn
 from, in nats, averaged over the sampled tokens. Retokenised share: the longest common
 subsequence of the sampled ids and of the ids of their text, over the sampled ids.
+Repeated runs: the share of 8-token runs that the same sample held before. Mind it
+below T = 1: much of a low mean entropy is then text going round in circles.
 
 | | T = 1 | T = {temperature} |
 |---|---|---|

@@ -378,3 +378,30 @@ def test_a_picture_that_cannot_be_inverted_is_told(shape: tuple[int, int]) -> No
         shape = (1, 1)
     with pytest.raises(UnsupportedPipeline, match="picture of"):
         inverter.noise(np.zeros((*shape, 3), np.uint8), steps=2)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 30.0])
+def test_latents_that_are_no_draw_are_refused(scale: float) -> None:
+    case = Case(tiny.stable_diffusion())
+    with case.attach(), pytest.raises(UnsupportedPipeline, match="no draw"):
+        case.images(latents=scale * torch.randn(1, 4, 32, 32))
+
+
+def test_a_callback_may_look_but_not_replace() -> None:
+    case = Case(tiny.stable_diffusion())
+    seen = []
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> Any:
+        seen.append(step)
+        return tensors
+
+    def swap(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> Any:
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    with case.attach():
+        case.images(callback_on_step_end=look)
+        with pytest.raises(NotMarked, match="other latents"):
+            case.images(callback_on_step_end=swap)
+
+    assert seen == [0, 1, 2]
+    assert len(case.records) == 1

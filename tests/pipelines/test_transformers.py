@@ -363,3 +363,37 @@ def test_nothing_is_printed_or_warned_by_a_marked_call(case: Case) -> None:
     with case.attach(), warnings.catch_warnings():
         warnings.simplefilter("error")
         case.model.generate(**prompt(), **SAMPLE)
+
+
+def test_an_attribute_that_would_hide_the_mark_is_refused(case: Case) -> None:
+    case.model.generate = case.model.generate
+    with pytest.raises(UnsupportedPipeline, match="bypass the mark"):
+        case.attach()
+
+
+@pytest.mark.parametrize("name", host._BATCHED)
+def test_continuous_batching_is_refused(case: Case, name: str) -> None:
+    if not hasattr(case.model, name):
+        pytest.skip(f"this transformers has no {name}")
+    with case.attach(), pytest.raises(UnsupportedPipeline, match="continuous batching"):
+        getattr(case.model, name)()
+
+
+def test_a_bias_without_a_choice_is_no_coverage(green: Case) -> None:
+    with green.attach(), pytest.warns(UserWarning, match="carry no mark"):
+        green.model.generate(**prompt(), do_sample=True, max_new_tokens=80, top_p=1e-6)
+
+    assert [record.marks[0].coverage for record in green.records] == [0.0, 0.0]
+
+
+def test_sampling_without_randomness_warns(case: Case) -> None:
+    with case.attach(), pytest.warns(UserWarning, match="carry no mark"):
+        case.model.generate(**prompt(), do_sample=True, max_new_tokens=80, top_p=1e-6)
+
+
+def test_a_short_output_is_not_vouched_for(case: Case) -> None:
+    """Else the ledger would say "generated" of a prompt, or of every "Yes."."""
+    with case.attach(decode=tiny.tokenizer()):
+        case.model.generate(**prompt(), do_sample=True, max_new_tokens=3)
+
+    assert [record.content for record in case.records] == [(), ()]
