@@ -1,7 +1,9 @@
-"""Detect `gumbel`: an exact Gamma test on distinct (context, token) pairs.
+"""Detect `gumbel`: an exact Gamma test on the first token after each distinct context.
 
-Under a random key each pair's ``-log(1 - u)`` is exponential and pairs are independent,
-for any text chosen without access to the key: no assumption about language is made.
+Under a random key each such token's ``-log(1 - u)`` is exponential, and they are
+independent, for any text chosen without access to the key: no assumption about language
+is made. Later tokens after the same context are left out because the generator samples
+them freely: scoring them too would be as valid, and only add noise.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from watermark.kernels import gumbel_score
 from watermark.keys import KeyRecord
 from watermark.prf import context_key
 
-# Distinct pairs for 90 % power at p = 1e-6 at 1 nat a token with 4 nonce bits searched
+# Distinct contexts for 90 % power at p = 1e-6 at 1 nat a token with 4 nonce bits searched
 # (109, schemes note (b)) and the fresh prefix, which is scored but not marked.
 ENOUGH = 125
 

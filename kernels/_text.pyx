@@ -18,13 +18,16 @@ cdef double UNIT = 16777216.0  # 2**reference.NOISE_BITS
 
 
 cdef inline bint first_time(
-    const uint32_t* tokens, Py_ssize_t i, Py_ssize_t width, uint64_t hashed,
-    uint32_t* table, uint64_t mask
+    const uint32_t* tokens, Py_ssize_t i, Py_ssize_t width, Py_ssize_t compared,
+    uint64_t hashed, uint32_t* table, uint64_t mask
 ) noexcept nogil:
     # Open addressing over positions (stored plus one); equality is of the tokens
-    # themselves, so a hash collision costs time and never a wrong count.
-    cdef uint64_t slot = hashed ^ (tokens[i] * <uint64_t>0x9E3779B97F4A7C15)
+    # themselves, so a hash collision costs time and never a wrong count. `compared`
+    # is the context alone (width) or the context and its token (width + 1).
+    cdef uint64_t slot = hashed
     cdef uint32_t other
+    if compared > width:
+        slot ^= tokens[i] * <uint64_t>0x9E3779B97F4A7C15
     slot = (slot ^ (slot >> 32)) & mask  # ids that share low bits spread all the same
     while True:
         other = table[slot]
@@ -32,7 +35,7 @@ cdef inline bint first_time(
             table[slot] = <uint32_t>(i + 1)
             return True
         if memcmp(tokens + i - width, tokens + (other - 1) - width,
-                  4 * (width + 1)) == 0:
+                  4 * compared) == 0:
             return False
         slot = (slot + 1) & mask
 
@@ -68,7 +71,7 @@ def context_state(bytes key not None, const uint32_t[::1] context):
 
 def gumbel_score(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width,
                  int nonce_bits):
-    """Distinct pairs, and the sum of -log(1 - u) for each nonce."""
+    """Distinct contexts, and the sum of -log(1 - u) for each nonce."""
     cdef Py_ssize_t n = tokens.shape[0], i, seen = 0
     cdef int nonces, blocks, b, j
     cdef const uint8_t* k = key
@@ -95,7 +98,7 @@ def gumbel_score(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t widt
         with nogil:
             for i in range(width, n):
                 siphash_tokens(k0, k1, t + i - width, width, &low, &high)
-                if not first_time(t, i, width, low, table, size - 1):
+                if not first_time(t, i, width, width, low, table, size - 1):
                     continue
                 seen += 1
                 for b in range(blocks):
@@ -142,7 +145,7 @@ def greenlist_count(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t w
         with nogil:
             for i in range(width, n):
                 siphash_tokens(k0, k1, t + i - width, width, &low, &high)
-                if first_time(t, i, width, low, table, size - 1):
+                if first_time(t, i, width, width + 1, low, table, size - 1):
                     seen += 1
                     hits += green(low, high, t[i], gamma16)
         free(table)

@@ -186,7 +186,10 @@ def gumbel_select(logits: Numbers, state: bytes, nonce: int) -> int:
 def gumbel_score(
     tokens: Numbers, key: bytes, width: int, nonce_bits: int
 ) -> tuple[int, list[float]]:
-    """Sum of ``-log(1 - u)`` over distinct (context, token) pairs, for each nonce.
+    """Sum of ``-log(1 - u)`` over distinct contexts, for each nonce.
+
+    Only the first token after each context counts: the generator keys no other, and
+    one token for each context leaves independent terms whatever the text repeats.
 
     u is the word divided by 2**32, rounded down, so that under a random key each term
     is at most an exponential variable and Gamma(n, 1) bounds the sum's tail.
@@ -198,19 +201,19 @@ def gumbel_score(
         nonce_bits: 2**nonce_bits nonces are scored, 0 to 8.
 
     Returns:
-        (n, sums): the number of distinct pairs and one sum for each nonce.
+        (n, sums): the number of distinct contexts and one sum for each nonce.
     """
     nonces = 1 << nonce_bits
     sums, products = [0.0] * nonces, [1.0] * nonces
     seen: set[tuple[int, ...]] = set()
     for i in range(width, len(tokens)):
-        pair = tuple(tokens[i - width : i + 1])
-        if pair in seen:
+        context = tuple(tokens[i - width : i])
+        if context in seen:
             continue
-        seen.add(pair)
-        state = context_state(key, pair[:-1])
+        seen.add(context)
+        state = context_state(key, context)
         for nonce in range(nonces):
-            word = words(state, pair[-1], nonce >> 2)[nonce & 3]
+            word = words(state, tokens[i], nonce >> 2)[nonce & 3]
             products[nonce] *= (4294967296.0 - word) * 2.0**-32
         if len(seen) % 16 == 0:  # 16 factors of at least 2**-32 cannot underflow
             for nonce in range(nonces):
