@@ -18,7 +18,7 @@ from watermark.kernels import gumbel_score
 from watermark.keys import KeyRecord
 from watermark.prf import context_key
 
-# Distinct contexts for 90 % power at p = 1e-6 at 1 nat a token with 4 nonce bits searched
+# Distinct contexts for 90 % power at p = 1e-6, 1 nat a token, 4 nonce bits searched
 # (109, schemes note (b)) and the fresh prefix, which is scored but not marked.
 ENOUGH = 125
 

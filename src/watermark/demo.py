@@ -169,21 +169,22 @@ def _quiet() -> Iterator[None]:
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table("file", "when", "verdict", "layer", "what it says", "log10 p")
+    table = Table("file", "verdict", "layer", "what it says", "log10 p")
     for result in results:
         first = True
         for e in result.report.evidence:
-            said = e.state or (f"key {e.key_id}" if e.key_id else "")
+            if e.log10_p is not None and e.log10_p > -1:
+                continue  # another scheme's test, which found nothing
+            said = e.state or "found"
             if e.payload:
-                said += f", mark id {e.payload.hex()}"
+                said += f", mark id {e.payload.hex()[:8]}..."
             if e.layer != "mark" and e.record_ids:
                 said += f", record {e.record_ids[0][:8]}..."
             if e.layer == "manifest" and e.key_id:
-                said += f", signed by {e.key_id}"
+                said += f", by {e.key_id}"
             p = "" if e.log10_p is None else f"{e.log10_p:.1f}"
             table.add_row(
-                str(result.path) if first else "",
-                result.when if first else "",
+                f"{result.medium}, {result.when}" if first else "",
                 str(result.report.verdict) if first else "",
                 f"{e.layer} {e.scheme}".strip(),
                 said,
