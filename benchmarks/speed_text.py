@@ -210,7 +210,7 @@ def _greenlist(logits: torch.Tensor, seed: int) -> Step:
     return lambda: processor(next(contexts), logits)
 
 
-def _greenlist_kernel(logits: torch.Tensor, seed: int) -> Callable[[], None]:
+def _greenlist_kernel(logits: torch.Tensor, seed: int) -> Callable[[], object]:
     record = SCHEMES["greenlist"].record(seeded_key(seed))
     row, state = logits[0].numpy().copy(), seeded("state", seed)[:16]
     return lambda: greenlist.bias(row, state, record)

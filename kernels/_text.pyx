@@ -7,7 +7,7 @@ from libc.string cimport memcmp
 from lanes cimport (
     wm_add_green,
     wm_any_above,
-    wm_any_nan,
+    wm_candidates,
     wm_largest,
     wm_philox_lanes,
 )
@@ -233,7 +233,7 @@ def greenlist_mask(bytes state not None, Py_ssize_t vocab, unsigned int gamma16)
 
 def greenlist_bias(float[::1] logits, bytes state not None, unsigned int gamma16,
                    float delta):
-    """Add `delta` to the logits of the green tokens, in place. False if one is NaN."""
+    """Add `delta` to the green logits, in place; how many are above -inf, -1 for NaN."""
     cdef const uint8_t* s = state
     cdef uint64_t low, high
     cdef uint32_t out[4]
@@ -243,11 +243,11 @@ def greenlist_bias(float[::1] logits, bytes state not None, unsigned int gamma16
     cdef Py_ssize_t block, i, vocab = logits.shape[0], blocks = vocab // 32
     cdef int lane, j
     cdef float* x
-    cdef bint bad
+    cdef long count
     if len(state) != 16:
         raise ValueError(f"the state has {len(state)} bytes, expected 16")
     if vocab == 0:
-        return True
+        return 0
     x = &logits[0]
     low, high = load64(s), load64(s + 8)
     with nogil:
@@ -265,5 +265,5 @@ def greenlist_bias(float[::1] logits, bytes state not None, unsigned int gamma16
             for i in range(32 * blocks, vocab):
                 if ((out[(i >> 3) & 3] >> (4 * (i & 7))) & 15) < gamma16:
                     x[i] += delta
-        bad = wm_any_nan(x, vocab)
-    return not bad
+        count = wm_candidates(x, vocab)
+    return count

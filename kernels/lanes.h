@@ -103,16 +103,25 @@ static inline void wm_add_green(
         }
 }
 
-/* Whether one of n floats is NaN. */
-static inline int wm_any_nan(const float *x, long n) {
-    int32_t bad[16] = {0};
+/* How many of n floats are above -inf, or -1 where one is NaN. */
+static inline long wm_candidates(const float *x, long n) {
+    int32_t bad[16] = {0}, open[16] = {0};
     int32_t any = 0;
-    long i = 0;
+    long count = 0, i = 0;
     for (; i + 16 <= n; i += 16)
-        for (int l = 0; l < 16; l++) bad[l] |= x[i + l] != x[i + l];
-    for (; i < n; i++) any |= x[i] != x[i];
-    for (int l = 0; l < 16; l++) any |= bad[l];
-    return any;
+        for (int l = 0; l < 16; l++) {
+            bad[l] |= x[i + l] != x[i + l];
+            open[l] += x[i + l] > -INFINITY;
+        }
+    for (; i < n; i++) {
+        any |= x[i] != x[i];
+        count += x[i] > -INFINITY;
+    }
+    for (int l = 0; l < 16; l++) {
+        any |= bad[l];
+        count += open[l];
+    }
+    return any ? -1 : count;
 }
 
 /* Walsh-Hadamard transform in place; size is a power of two. */

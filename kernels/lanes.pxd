@@ -12,6 +12,6 @@ cdef extern from "lanes.h" nogil:
     int wm_largest(const float*, long, float*) noexcept
     int wm_any_above(const float*, float) noexcept
     void wm_add_green(float*, const uint32_t*, uint32_t, float) noexcept
-    int wm_any_nan(const float*, long) noexcept
+    long wm_candidates(const float*, long) noexcept
     void wm_butterfly(int32_t*, long) noexcept
     void wm_viterbi(const int32_t*, const int32_t*, int32_t*, int32_t*) noexcept

@@ -123,8 +123,10 @@ def test_greenlist_bias(
     one = np.asarray(logits, dtype=np.float32)
     other = one.copy()
 
-    assert kernels.greenlist_bias(one, state, gamma, delta)
-    assert reference.greenlist_bias(other, state, gamma, float(np.float32(delta)))
+    found = kernels.greenlist_bias(one, state, gamma, delta)
+    expected = reference.greenlist_bias(other, state, gamma, float(np.float32(delta)))
+
+    assert found == expected
     assert np.array_equal(one, other)
 
 

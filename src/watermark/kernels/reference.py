@@ -247,16 +247,18 @@ def greenlist_mask(state: bytes, vocab: int, gamma16: int) -> bytes:
     return bytes(is_green(state, token, gamma16) for token in range(vocab))
 
 
-def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> bool:
+def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> int:
     """Add `delta` to the logits of the green tokens, in place, rounding to float32.
 
     Returns:
-        False if a logit is NaN.
+        How many logits are above -inf, or -1 if one is NaN.
     """
     for token in range(len(logits)):
         if is_green(state, token, gamma16):
             logits[token] += delta
-    return not any(math.isnan(logit) for logit in logits)
+    if any(math.isnan(logit) for logit in logits):
+        return -1
+    return sum(logit > -math.inf for logit in logits)
 
 
 # --- latents -------------------------------------------------------------------------

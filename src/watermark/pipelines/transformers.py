@@ -438,6 +438,7 @@ class GreenlistProcessor:
     steps: int = 0
     on_device: bool | None = None
     _open: torch.Tensor | None = field(default=None, repr=False)
+    _key: bytes = field(default=b"", repr=False)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """One step of generation: float32 scores (batch, vocab) in, the same out."""
@@ -445,27 +446,29 @@ class GreenlistProcessor:
         if self.steps == 0:
             self.start = input_ids.shape[1]
             self._open = torch.zeros((), dtype=torch.float64, device=scores.device)
+            self._key = context_key(self.record)
             if self.on_device is None:
                 self.on_device = scores.device.type != "cpu"
         self.steps += 1
         width = int(self.record.parameters["width"])
-        if input_ids.shape[1] - self.start >= width:
-            # A step with one candidate left carries nothing, whatever its colour.
-            choices = (scores > -torch.inf).sum(1) > 1
-            self._open = _tensor(self._open) + choices.double().mean()
         output = input_ids[:, self.start :]
         if output.shape[1] < width:
             return scores
         if not self.on_device:
             out = scores.to(torch.float32, copy=True).contiguous()
             contexts = output[:, -width:].tolist()
+            choices = 0
             for row, ids in zip(out.numpy(), contexts, strict=True):
-                state = greenlist.state(self.record, ids)
+                state = greenlist.state(self.record, ids, key=self._key)
                 if state is not None:
-                    greenlist.bias(row, state, self.record)
+                    choices += greenlist.bias(row, state, self.record) > 1
+            self._open = _tensor(self._open) + choices / len(contexts)
             return out.to(scores.dtype)
-        low, high = device.context_states(context_key(self.record), output[:, -width:])
+        low, high = device.context_states(self._key, output[:, -width:])
         gamma16 = int(self.record.parameters["gamma16"])
+        # A step with one candidate left carries nothing, whatever its colour.
+        several = (scores > -torch.inf).sum(1) > 1
+        self._open = _tensor(self._open) + several.double().mean()
         green = device.greenlist_mask(low, high, scores.shape[1], gamma16)
         return scores + green * float(self.record.parameters["delta"])
 

@@ -34,23 +34,37 @@ SCHEME = Scheme(
 )
 
 
-def state(record: KeyRecord, output: Sequence[int]) -> bytes | None:
-    """The state of the green list for the next token, or None: too little context."""
+def state(
+    record: KeyRecord, output: Sequence[int], *, key: bytes | None = None
+) -> bytes | None:
+    """The state of the green list for the next token, or None: too little context.
+
+    Args:
+        record: the key record.
+        output: the tokens generated so far, or at least the last `width` of them.
+        key: the record's context key, where the caller keeps it between steps.
+    """
     width = int(record.parameters["width"])
     if len(output) < width:
         return None
     context = np.asarray(output[-width:], dtype=np.uint32)
-    return context_state(context_key(record), context)
+    return context_state(context_key(record) if key is None else key, context)
 
 
-def bias(logits: Any, state: bytes, record: KeyRecord) -> None:
+def bias(logits: Any, state: bytes, record: KeyRecord) -> int:
     """Add delta to the green logits of one float32 row, in place.
+
+    Returns:
+        How many candidates the row has: with one, a bias changes nothing.
 
     Raises:
         InvalidSignal: NaN in the row.
     """
     gamma16 = int(record.parameters["gamma16"])
-    if not greenlist_bias(logits, state, gamma16, float(record.parameters["delta"])):
+    delta = float(record.parameters["delta"])
+    count = greenlist_bias(logits, state, gamma16, delta)
+    if count < 0:
         raise InvalidSignal(
             "the logits hold NaN: the model or an earlier logits processor is broken"
         )
+    return count
