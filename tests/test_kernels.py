@@ -91,6 +91,7 @@ def test_context_state(key: bytes, context: list[int]) -> None:
 def test_gumbel_score(key: bytes, tokens: list[int], width: int, bits: int) -> None:
     expected = reference.gumbel_score(tokens, key, width, bits)
 
+    assert reference.gumbel_score(uint32(tokens), key, width, bits) == expected
     assert kernels.gumbel_score(uint32(tokens), key, width, bits) == expected
 
 
@@ -99,6 +100,7 @@ def test_gumbel_score(key: bytes, tokens: list[int], width: int, bits: int) -> N
 def test_greenlist_count(key: bytes, tokens: list[int], width: int, gamma: int) -> None:
     expected = reference.greenlist_count(tokens, key, width, gamma)
 
+    assert reference.greenlist_count(uint32(tokens), key, width, gamma) == expected
     assert kernels.greenlist_count(uint32(tokens), key, width, gamma) == expected
 
 
@@ -210,7 +212,7 @@ def test_trellis_decode(seed: int) -> None:
     bits = np.frombuffer(kernels.code_bits(masks, rng.bytes(8)), np.uint8)
     signal = 200 * seed * (1 - 2 * bits.astype(np.int32))
     values = (signal + rng.normal(0, 300, 600)).astype(np.int32)
-    expected = reference.trellis_decode(masks.tolist(), values.tolist())
+    expected = reference.trellis_decode(masks, values)
 
     assert kernels.trellis_decode(masks, values) == expected
 

@@ -34,6 +34,11 @@ STEPS = 8  # bytes of a mark id, one trellis step each
 START_STATES = 8  # start states that the tail-biting search tries
 
 
+def _integers(values: Numbers) -> list[int]:
+    """As Python integers, which never overflow; those of an array would."""
+    return [int(value) for value in values]
+
+
 # --- keyed words ---------------------------------------------------------------------
 
 
@@ -103,7 +108,8 @@ def words(state: bytes, first: int, second: int) -> tuple[int, int, int, int]:
     The state's first half keys Philox; its second half fills the upper counter.
     """
     k0, k1, c2, c3 = struct.unpack("<IIII", state)
-    return philox4x32((first & MASK32, second & MASK32, c2, c3), (k0, k1))
+    counter = (int(first) & MASK32, int(second) & MASK32, c2, c3)
+    return philox4x32(counter, (k0, k1))
 
 
 def stream(state: bytes, nonce: int, count: int) -> bytes:
@@ -203,6 +209,7 @@ def gumbel_score(
     Returns:
         (n, sums): the number of distinct contexts and one sum for each nonce.
     """
+    tokens = _integers(tokens)
     nonces = 1 << nonce_bits
     sums, products = [0.0] * nonces, [1.0] * nonces
     seen: set[tuple[int, ...]] = set()
@@ -235,6 +242,7 @@ def greenlist_count(
     tokens: Numbers, key: bytes, width: int, gamma16: int
 ) -> tuple[int, int]:
     """Distinct (context, token) pairs, and how many of them are green."""
+    tokens = _integers(tokens)
     pairs = {tuple(tokens[i - width : i + 1]) for i in range(width, len(tokens))}
     green = sum(
         is_green(context_state(key, pair[:-1]), pair[-1], gamma16) for pair in pairs
@@ -282,6 +290,7 @@ def pilot_search(
     Returns:
         (sum, nonce) pairs, largest sum first, smaller nonce first among equals.
     """
+    weights = _integers(weights)
     count = len(weights)
     hard = [1 if w < 0 else 0 for w in weights]
     head = min(count, 2048)
@@ -312,6 +321,7 @@ def code_bits(masks: Numbers, mark_id: bytes) -> bytes:
     b[-1] is the last.
     """
     pairs = [mark_id[i - 1] << 8 | mark_id[i] for i in range(STEPS)]
+    masks = _integers(masks)
     return bytes((m & pairs[k % STEPS]).bit_count() & 1 for k, m in enumerate(masks))
 
 
@@ -329,6 +339,7 @@ def trellis_decode(masks: Numbers, values: Numbers) -> tuple[int, bytes]:
     Returns:
         (sum, mark_id) with ``sum = sum(value * (-1)**bit)`` over the coordinates.
     """
+    masks, values = _integers(masks), _integers(values)
     metrics = []
     for step in range(STEPS):
         table = [0] * 65536
