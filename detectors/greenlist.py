@@ -13,7 +13,7 @@ from watermark.keys import KeyRecord
 from watermark.prf import context_key
 
 # Distinct pairs for 90 % power at p = 1e-6 at 1 nat a token, gamma 1/4, delta 2
-# (schemes note (d)).
+# (simulated on synthetic token distributions, not measured on a model).
 ENOUGH = 320
 
 

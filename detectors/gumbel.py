@@ -19,7 +19,8 @@ from watermark.keys import KeyRecord
 from watermark.prf import context_key
 
 # Distinct contexts for 90 % power at p = 1e-6, 1 nat a token, 4 nonce bits searched
-# (109, schemes note (b)) and the fresh prefix, which is scored but not marked.
+# (109, simulated on synthetic distributions of one entropy), and the fresh prefix,
+# which is scored but not marked. Texts that run in circles need more.
 ENOUGH = 125
 
 

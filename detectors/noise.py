@@ -3,7 +3,7 @@
 For any fixed latent and a random key the signs are independent and fair, so the
 normalised correlation T has ``P(T >= t) <= 3.178 Q(t)`` whatever the image. The pilot
 statistic pays for 2**b nonces, the joint one for 2**(b + 64) pairs of nonce and mark id
-(schemes note (a)); using the better of the two doubles the price.
+(a union bound); using the better of the two doubles the price.
 """
 
 from __future__ import annotations

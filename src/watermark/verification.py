@@ -38,7 +38,7 @@ from watermark.tokenizer import TextTokenizer
 TEXT_DETECTORS = {"gumbel": gumbel, "greenlist": greenlist}
 # Looks at one picture: (steps of the inversion, share pi of the error budget). The test
 # is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
-# (schemes note (a)). What is left of the budget is for geometry.
+# beyond the share. What is left of the budget is for geometry.
 LOOKS = {
     "quick": ((10, 0.5),),
     "normal": ((10, 0.5), (25, 0.25), (50, 0.125)),

@@ -2,9 +2,9 @@
 
 Each token is green with probability gamma16 / 16, independently for every context and
 token: one keyed nibble decides, so membership costs O(1) and its null distribution is
-exactly binomial (after Kirchenbauer et al. 2023; Bernoulli membership as in schemes
-note (d)). `delta` nats are added to green logits. It changes the distribution; it is
-for greedy decoding, beam search and hosts that only offer raw logits.
+exactly binomial (after Kirchenbauer et al. 2023, who fix the list's size instead).
+`delta` nats are added to green logits. It changes the distribution; it is for greedy
+decoding, beam search and hosts that only offer raw logits.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ its own mark, and the noise stays exactly N(0, I) per image over the draw of the
 shape).
 
 A quarter of the coordinates is a pilot, by which the nonce is found; the rest carries
-the mark id in a tail-biting byte trellis (schemes note (a), (e)).
+the mark id in a tail-biting byte trellis (`watermark.kernels.reference`).
 """
 
 from __future__ import annotations
