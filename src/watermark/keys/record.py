@@ -1,0 +1,109 @@
+"""KeyRecord: what marking and finding must agree on, without the secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn, Self
+
+from watermark.errors import KeyFileError, WeakKey
+from watermark.keys.key import Key
+
+RECORD_SCHEMA = "watermark.keyrecord/1"
+# Parameters that a detector does not need: the strength of a mark is not its place.
+EMBED_ONLY = frozenset({"delta"})
+
+Parameter = int | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """Everything that marking and finding must agree on; one object for both sides.
+
+    Attributes:
+        kid: public name of the key.
+        scheme: name of the scheme.
+        version: version of the scheme's bits.
+        epoch: epoch of the sub-key.
+        parameters: the scheme's own parameters, by name.
+        vocab_size: width of the logits, or None where it does not matter.
+        tokenizer: digest of the tokenizer (`watermark.tokenizer`), or None: any.
+        key: the secret; not shown, compared or written.
+    """
+
+    kid: str
+    scheme: str
+    version: int = 1
+    epoch: int = 0
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    vocab_size: int | None = None
+    tokenizer: str | None = None
+    key: Key | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        frozen = MappingProxyType(dict(sorted(self.parameters.items())))
+        object.__setattr__(self, "parameters", frozen)
+        if self.key is not None and self.key.kid != self.kid:
+            raise WeakKey(
+                f"the record names key {self.kid}, but was given key {self.key.kid}"
+            )
+
+    @property
+    def secret(self) -> Key:
+        """The key.
+
+        Raises:
+            KeyFileError: this record was read without its key.
+        """
+        if self.key is None:
+            raise KeyFileError(
+                f"the key {self.kid} of this record is not at hand: load its key file"
+            )
+        return self.key
+
+    @property
+    def test(self) -> tuple[Any, ...]:
+        """What decides the bits: records with equal `test` are one hypothesis."""
+        bits = tuple(p for p in self.parameters.items() if p[0] not in EMBED_ONLY)
+        return self.kid, self.scheme, self.version, self.epoch, bits
+
+    def derive(self, purpose: str, *, length: int = 32) -> bytes:
+        """A sub-key for `purpose` under this record's scheme, version and epoch."""
+        return self.secret.derive(
+            purpose, f"{self.scheme}.{self.version}", self.epoch, length=length
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data, without the secret."""
+        return {
+            "schema": RECORD_SCHEMA,
+            "kid": self.kid,
+            "scheme": self.scheme,
+            "version": self.version,
+            "epoch": self.epoch,
+            "parameters": dict(self.parameters),
+            "vocab_size": self.vocab_size,
+            "tokenizer": self.tokenizer,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, key: Key | None = None) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyFileError: another schema, or a field is missing.
+        """
+        if not isinstance(data, Mapping) or data.get("schema") != RECORD_SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else type(data)
+            raise KeyFileError(
+                f"found a key record of schema {found!r}, expected {RECORD_SCHEMA!r}"
+            )
+        try:
+            fields = {k: data[k] for k in data if k != "schema"}
+            return cls(**fields, key=key)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise KeyFileError(f"a key record cannot be read: {error}") from None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a KeyRecord is never pickled: write to_dict() instead")
