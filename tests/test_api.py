@@ -17,7 +17,7 @@ from PIL import Image
 
 import watermark
 from watermark import policy
-from watermark.api import Marked, Watermark
+from watermark.api import Watermark
 from watermark.assets import image as image_asset
 from watermark.assets import text as text_asset
 from watermark.assets.loading import Audio, Tokens
@@ -32,6 +32,7 @@ from watermark.errors import (
     WatermarkError,
 )
 from watermark.keys import Key
+from watermark.marked import Marked
 from watermark.record import Mark, Record
 from watermark.report import Verdict
 from watermark.store.leaf import Entry

@@ -170,6 +170,7 @@ def test_the_form_of_a_report_is_pinned() -> None:
                 "layer": "mark",
                 "detector": "noise",
                 "scheme": "noise",
+                "version": 1,
                 "key_id": "k1",
                 "log10_p": -8.0,
                 "log10_p_raw": -9.0,

@@ -24,7 +24,7 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from watermark import policy, verification
-from watermark.api import Marked, Watermark
+from watermark.api import Watermark
 from watermark.assets import DamagedAsset
 from watermark.assets import image as image_asset
 from watermark.assets import text as text_asset
@@ -32,6 +32,7 @@ from watermark.assets.loading import Asset, Audio, Tokens, load
 from watermark.errors import TokenizerMismatch, VerificationError
 from watermark.home import Home
 from watermark.keys import Key, KeyRecord
+from watermark.marked import Marked
 from watermark.record import Mark, Record
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES, default_records, gumbel, noise
@@ -39,6 +40,7 @@ from watermark.sign import c2pa, claims
 from watermark.sign.manifest import ManifestResult
 from watermark.store.leaf import Entry
 from watermark.tokenizer import TextTokenizer
+from watermark.verification.manifest import only_expired
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*carries no mark:UserWarning")
 
@@ -905,10 +907,10 @@ def test_an_expired_signer_is_no_contradiction() -> None:
         content_matches=True,
     )
 
-    assert verification._only_expired(result)
-    assert not verification._only_expired(replace(result, content_matches=False))
+    assert only_expired(result)
+    assert not only_expired(replace(result, content_matches=False))
     broken = replace(result, codes=(*result.codes, "claimSignature.mismatch"))
-    assert not verification._only_expired(broken)
+    assert not only_expired(broken)
 
 
 def test_pixels_alone_leave_the_manifest_open(w: Watermark) -> None:

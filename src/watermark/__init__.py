@@ -26,20 +26,20 @@ from watermark.report import Report as Report
 from watermark.report import Verdict as Verdict
 
 if TYPE_CHECKING:
-    from watermark.api import Marked as Marked
     from watermark.api import Watermark as Watermark
     from watermark.api import attach as attach
     from watermark.api import embed as embed
     from watermark.api import verify as verify
     from watermark.assets.loading import Audio as Audio
     from watermark.assets.loading import Tokens as Tokens
+    from watermark.marked import Marked as Marked
     from watermark.pipelines.base import Attachment as Attachment
 
 __version__ = "0.1.0"
 
 # These pull in numpy, cryptography and SQLAlchemy; they are read when first asked for.
 _LATER = {
-    "Marked": "watermark.api",
+    "Marked": "watermark.marked",
     "Watermark": "watermark.api",
     "attach": "watermark.api",
     "embed": "watermark.api",

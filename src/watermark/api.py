@@ -7,29 +7,27 @@ signs an output and publishes it; `verify` looks at every layer and judges.
 from __future__ import annotations
 
 import functools
-import hashlib
+import inspect
 import os
 import warnings
 import weakref
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar
 
 from watermark import verification
-from watermark.assets import MEDIA_TYPES, media_type_for_suffix
-from watermark.assets.loading import Asset, load, sidecar_of
+from watermark.assets import media_type_for_suffix
+from watermark.assets.loading import Asset, load
 from watermark.errors import (
     AmbiguousRecord,
     NotMarked,
-    SigningError,
     UnsupportedFormat,
     UnsupportedPipeline,
     VocabularyMismatch,
 )
-from watermark.files import write_atomically
 from watermark.home import Home, default_path
 from watermark.keys import Key, KeyRecord, RingEntry
+from watermark.marked import Marked
 from watermark.pipelines import adapter_for
 from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
@@ -211,11 +209,11 @@ class Watermark:
             if require_mark:
                 raise NotMarked(message)
             warnings.warn(message, UserWarning, stacklevel=2)
-        marked = Marked(record=found, _watermark=self, _asset=loaded)
+        marked = Marked(record=found, _home=self.home, _asset=loaded)
         if format is not None:
-            marked._finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
+            marked.finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
         elif loaded.data is not None or loaded.text is not None:
-            marked._finish(loaded.media_type or "text/plain")
+            marked.finish(loaded.media_type or "text/plain")
         return marked
 
     def _record_of(self, asset: Any, loaded: Asset) -> Record:
@@ -275,130 +273,6 @@ class Watermark:
         return _verify(self.home, asset, pipeline, tokenizer, keys, trust, effort)
 
 
-@dataclass
-class Marked:
-    """A finished output: signed and published, or waiting for `save` to choose a type.
-
-    Attributes:
-        record: what it was published under.
-        manifest: the manifest store, once signed.
-    """
-
-    record: Record
-    manifest: bytes = field(default=b"", repr=False)
-    _watermark: Watermark | None = field(default=None, repr=False)
-    _asset: Asset | None = field(default=None, repr=False)
-    _data: bytes | None = field(default=None, repr=False)
-    _media_type: str = ""
-
-    @property
-    def data(self) -> bytes:
-        """The finished file's bytes.
-
-        Raises:
-            UnsupportedFormat: a picture whose container is not chosen yet.
-        """
-        if self._data is None:
-            raise UnsupportedFormat(
-                "the container is not chosen yet: pass format= to embed, or call save"
-            )
-        return self._data
-
-    def save(self, path: str | Path) -> Path:
-        """Write the file (and a text's sidecar), whole or not at all; returns its path.
-
-        Raises:
-            UnsupportedFormat: the suffix is unknown, or is not the chosen type's.
-        """
-        path = Path(path)
-        if self._media_type == "text/plain":
-            self._save_text(path)
-            return path
-        wanted = media_type_for_suffix(path.suffix)
-        if self._data is None:
-            self._finish(wanted)
-        elif wanted != self._media_type:
-            raise UnsupportedFormat(
-                f"{path.name} asks for {wanted}, but this was signed as "
-                f"{self._media_type}: a signed file cannot be converted"
-            )
-        write_atomically(path, self.data, replace=True)
-        return path
-
-    def _save_text(self, path: Path) -> None:
-        taken = {
-            s for m in MEDIA_TYPES.values() if m.kind != "text" for s in m.suffixes
-        }
-        if path.suffix.lower() in {*taken, ".c2pa"}:
-            raise UnsupportedFormat(
-                f"{path.name} is no name for a text: choose .txt, .md or the like"
-            )
-        beside = sidecar_of(path)
-        before = beside.read_bytes() if beside.exists() else None
-        write_atomically(beside, self.manifest, replace=True)
-        try:
-            write_atomically(path, self.data, replace=True)
-        except OSError:  # the old pair belongs together as much as the new one
-            if before is None:
-                beside.unlink(missing_ok=True)
-            else:
-                write_atomically(beside, before, replace=True)
-            raise
-
-    def _finish(self, media_type: str) -> None:
-        """Sign, read back, enter in the ledger: only then is there any data."""
-        from watermark.sign import c2pa, claims
-
-        if self._watermark is None or self._asset is None:
-            raise SigningError("this output was not made by Watermark.embed")
-        home, source = self._watermark.home, _bytes_of(self._asset, media_type)
-        definition = claims.definition(self.record)
-        parent = (source, media_type) if claims.needs_parent(definition) else None
-        if media_type == "text/plain":
-            signed = c2pa.sign_sidecar(
-                source, media_type, definition, home.credential, parent=parent
-            )
-        else:
-            if parent is None and c2pa.read(source, media_type).state != "none":
-                raise SigningError(
-                    "this file has a manifest already, which signing would replace: "
-                    "embed the output as it was generated"
-                )
-            signed = c2pa.sign(
-                source, media_type, definition, home.credential, parent=parent
-            )
-        home.ledger.append(
-            [
-                Entry(
-                    event="published",
-                    record=self.record,
-                    asset_sha256=hashlib.sha256(signed.data).hexdigest(),
-                    manifest_id=signed.manifest_id,
-                    manifest=signed.manifest,
-                )
-            ]
-        )
-        self._data, self.manifest = signed.data, signed.manifest
-        self._media_type = media_type
-
-
-def _bytes_of(asset: Asset, media_type: str) -> bytes:
-    if asset.data is not None:
-        if asset.media_type != media_type:
-            raise UnsupportedFormat(
-                f"this file is {asset.media_type}, not {media_type}: embed signs a "
-                "file as it is"
-            )
-        return asset.data
-    if asset.text is not None:
-        return asset.text.encode()
-    if asset.picture is not None:
-        from watermark.assets import image
-
-        return image.encode(asset.picture, media_type)
-    raise UnsupportedFormat(f"a {asset.kind} without bytes cannot be signed")
-
-
 # --- module functions ----------------------------------------------------------------
 
 
@@ -412,40 +286,26 @@ def _opened(path: str) -> Watermark:
     return Watermark.open(path)
 
 
-def attach(
-    obj: Any,
-    *,
-    tokenizer: Any = None,
-    scheme: str | None = None,
-    payload: bytes | None = None,
-    on_unsupported: OnUnsupported = "raise",
-) -> Attachment:
-    """`Watermark.attach` with the default home."""
-    return _default().attach(
-        obj,
-        tokenizer=tokenizer,
-        scheme=scheme,
-        payload=payload,
-        on_unsupported=on_unsupported,
-    )
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def embed(
-    asset: Any,
-    *,
-    record: Record | None = None,
-    carrier: Carrier | None = None,
-    format: str | None = None,
-    require_mark: bool = False,
-) -> Marked:
-    """`Watermark.embed` with the default home."""
-    return _default().embed(
-        asset,
-        record=record,
-        carrier=carrier,
-        format=format,
-        require_mark=require_mark,
-    )
+def _of_default(method: Callable[Concatenate[Watermark, P], R]) -> Callable[P, R]:
+    """A function that calls `method` of the default home."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(_default(), *args, **kwargs)
+
+    own = inspect.signature(method)
+    bare = [p for name, p in own.parameters.items() if name != "self"]
+    call.__signature__ = own.replace(parameters=bare)  # type: ignore[attr-defined]
+    call.__qualname__ = method.__name__
+    return call
+
+
+attach = _of_default(Watermark.attach)
+embed = _of_default(Watermark.embed)
 
 
 def verify(

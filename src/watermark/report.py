@@ -42,6 +42,7 @@ class Evidence:
         layer: which independent way of finding out this is.
         detector: name of the detector.
         scheme: scheme tested, or "" outside the mark layer.
+        version: version of the scheme's bits.
         key_id: key tested; for a manifest the signer's certificate subject.
         log10_p: log10 of the p-value, adjusted for everything this call tried;
             None where a layer has no p-value (manifest, ledger).
@@ -59,6 +60,7 @@ class Evidence:
     layer: Layer
     detector: str
     scheme: str = ""
+    version: int = 1
     key_id: str = ""
     log10_p: float | None = None
     log10_p_raw: float | None = None
@@ -78,6 +80,7 @@ class Evidence:
             "layer": self.layer,
             "detector": self.detector,
             "scheme": self.scheme,
+            "version": self.version,
             "key_id": self.key_id,
             "log10_p": self.log10_p,
             "log10_p_raw": self.log10_p_raw,

@@ -19,7 +19,8 @@ from watermark.errors import (
 )
 
 if TYPE_CHECKING:
-    from watermark.api import Marked, Watermark
+    from watermark.api import Watermark
+from watermark.marked import Marked
 
 
 def embed(

@@ -1,0 +1,42 @@
+"""Gather the evidence of every layer, and judge it.
+
+Nothing here raises on bad content: hostile bytes are a verdict. A mark's evidence is a
+function of the asset and the key records alone; the ledger is a layer of its own.
+"""
+
+from __future__ import annotations
+
+from watermark.assets.loading import Asset
+from watermark.report import Reason, Report
+from watermark.verification.image import image_marks
+from watermark.verification.ledger import content_digests as content_digests
+from watermark.verification.ledger import look_up
+from watermark.verification.manifest import read_manifest
+from watermark.verification.setting import LOOKS as LOOKS
+from watermark.verification.setting import Findings
+from watermark.verification.setting import Inverter as Inverter
+from watermark.verification.setting import Setting as Setting
+from watermark.verification.text import text_marks
+from watermark.verification.verdict import judge
+
+
+def verify(asset: Asset, setting: Setting) -> Report:
+    """Look at every layer of `asset` and judge.
+
+    Raises:
+        TokenizerMismatch: the caller's tokenizer is none that a key record names.
+    """
+    found = Findings()
+    if asset.problem:
+        found.open.append(Reason("unreadable", asset.problem))
+    elif asset.kind == "text":
+        text_marks(asset, setting, found)
+    elif asset.kind == "image":
+        image_marks(asset, setting, found)
+    else:
+        found.open.append(
+            Reason("no-detector", f"no detector for the marks of {asset.kind} yet")
+        )
+    manifest = read_manifest(asset, setting, found)
+    look_up(asset, setting, found, manifest)
+    return judge(asset, setting, found, manifest)

@@ -1,0 +1,105 @@
+"""The ledger layer: records found by digest or by what the mark carries."""
+
+from __future__ import annotations
+
+from watermark.assets import DamagedAsset
+from watermark.assets import text as text_asset
+from watermark.assets.loading import Asset
+from watermark.errors import UnsupportedFormat
+from watermark.report import Evidence, Reason
+from watermark.sign.manifest import ManifestResult
+from watermark.store.leaf import ASSET, CONTENT
+from watermark.verification.manifest import manifest_evidence
+from watermark.verification.setting import Findings, Setting, binding, decides
+
+
+def look_up(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult | None,
+) -> None:
+    """Records that the ledger knows by digest or by mark id."""
+    ledger = setting.ledger
+    if ledger is None:
+        return
+    names = [(ASSET, asset.sha256)] if asset.sha256 else []
+    names += [(CONTENT, digest) for digest in content_digests(asset)]
+    hits: dict[str, str] = {}
+    for alg, digest in names:
+        for row in ledger.by_binding(alg, bytes.fromhex(digest)):
+            hits.setdefault(row.record.record_id, f"by {alg}")
+    for evidence in list(found.evidence):
+        if not decides(evidence, setting) or evidence.payload is None:
+            continue
+        for row in ledger.by_binding(binding(evidence), evidence.payload):
+            hits.setdefault(row.record.record_id, "by mark id")
+        _recover(asset, setting, found, manifest, evidence, tuple(hits))
+    for record_id, how in hits.items():
+        record = ledger.record(record_id)
+        if record is None:
+            continue
+        what = f"{record.kind} {record.origin} {record.created_at}"
+        found.evidence.append(
+            Evidence(
+                layer="ledger",
+                detector="ledger",
+                state="logged",
+                record_ids=(record_id,),
+                detail=f"{what}, found {how}",
+                codes=(f"origin-{record.origin}",),
+            )
+        )
+    if not hits:
+        found.evidence.append(Evidence(layer="ledger", detector="ledger", state="none"))
+
+
+def content_digests(asset: Asset) -> list[str]:
+    """Digests by which the ledger may know this content, whatever holds it."""
+    try:
+        if asset.tokens is not None:
+            return [text_asset.tokens_digest(asset.tokens.tolist())]
+        if asset.text is not None:
+            return [
+                text_asset.digest(asset.text),
+                text_asset.digest(asset.text.strip()),
+            ]
+        if asset.kind == "image":
+            from watermark.assets import image
+
+            if asset.picture is None:
+                return [image.digest(image.decode(asset.data or b""))]
+            return [image.digest(image.loaded(asset.picture))]
+    except (DamagedAsset, UnsupportedFormat):
+        return []
+    return []
+
+
+def _recover(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult | None,
+    mark: Evidence,
+    record_ids: tuple[str, ...],
+) -> None:
+    """Find the stripped manifest by the mark; check that the two belong together."""
+    if setting.ledger is None or asset.data is None:
+        return
+    if manifest is not None and manifest.state != "none":
+        return
+    from watermark.sign import c2pa
+
+    for record_id in record_ids:
+        for _, store in setting.ledger.manifests_of(record_id):
+            result = c2pa.read(
+                asset.data, asset.media_type, anchors=setting.anchors, manifest=store
+            )
+            if not (result.content_only_broken or result.state == "trusted"):
+                continue
+            values = [value for _, value in result.soft_bindings]
+            if mark.payload not in values:
+                found.conflicts.append(
+                    Reason("other-mark", "the manifest on file names another mark id")
+                )
+            found.evidence.append(manifest_evidence(result, "recovered", (record_id,)))

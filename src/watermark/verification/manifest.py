@@ -1,0 +1,81 @@
+"""The manifest layer: who signed, and whether it holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from watermark.assets.loading import Asset
+from watermark.report import Evidence, Reason
+from watermark.sign.manifest import ManifestResult
+from watermark.verification.setting import Findings, Setting
+
+
+def read_manifest(
+    asset: Asset, setting: Setting, found: Findings
+) -> ManifestResult | None:
+    """Read and judge the manifest, if this asset can hold one."""
+    if asset.picture is not None:
+        found.open.append(
+            Reason("pixels-only", "pixels hold no manifest: pass the file itself")
+        )
+    if asset.data is None or not asset.media_type:
+        return None
+    from watermark.sign import c2pa
+
+    result = c2pa.read(
+        asset.data, asset.media_type, anchors=setting.anchors, manifest=asset.sidecar
+    )
+    if asset.sidecar is not None and asset.shared and result.state == "invalid":
+        result = replace(result, state="none", codes=())  # another file's, by its name
+    if result.state == "invalid" and only_expired(result):
+        found.evidence.append(manifest_evidence(result, "valid"))
+        found.open.append(
+            Reason(
+                "expired-signer",
+                f"signed by {result.signer!r} with a certificate that has expired; no "
+                "time stamp says that it was signed before",
+            )
+        )
+        return replace(result, state="valid")
+    found.evidence.append(manifest_evidence(result, result.state))
+    if result.state == "valid":
+        found.open.append(
+            Reason("untrusted-signer", f"signed by {result.signer!r}, who is no anchor")
+        )
+    elif result.state == "remote":
+        found.open.append(
+            Reason("remote-manifest", "the manifest lies elsewhere and was not fetched")
+        )
+    elif result.state == "invalid":
+        found.conflicts.append(
+            Reason("broken-signature", f"the manifest fails: {', '.join(result.codes)}")
+        )
+    return result
+
+
+def only_expired(result: ManifestResult) -> bool:
+    """Whether nothing is wrong but that the signer's certificate has run out."""
+    allowed = {"signingCredential.expired", "signingCredential.untrusted"}
+    codes = set(result.codes)
+    return (
+        "signingCredential.expired" in codes
+        and codes <= allowed
+        and result.content_matches
+    )
+
+
+def manifest_evidence(
+    result: ManifestResult, state: str, record_ids: tuple[str, ...] = ()
+) -> Evidence:
+    """Evidence of one manifest; only a trusted one leads to its record."""
+    if not record_ids and result.record_id and state == "trusted":
+        record_ids = (result.record_id,)
+    return Evidence(
+        layer="manifest",
+        detector="c2pa",
+        key_id=result.signer,
+        state=state,
+        codes=result.codes,
+        record_ids=record_ids,
+        detail=result.manifest_id,
+    )

@@ -1,0 +1,113 @@
+"""What verification works with, and what it gathers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watermark.detectors.base import Score
+from watermark.keys import KeyRecord
+from watermark.record import Mark
+from watermark.report import Evidence, Reason
+from watermark.store.ledger import Ledger
+from watermark.tokenizer import TextTokenizer
+
+# Looks at one picture: (steps of the inversion, share pi of the error budget). The test
+# is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
+# beyond the share. What is left of the budget is for geometry.
+LOOKS = {
+    "quick": ((10, 0.5),),
+    "normal": ((10, 0.5), (25, 0.25), (50, 0.125)),
+}
+
+
+@runtime_checkable
+class Inverter(Protocol):
+    """From a picture to an estimate of its initial noise (`watermark.invert`)."""
+
+    def noise(
+        self, pixels: NDArray[np.uint8], *, steps: int, rounds: int = 1
+    ) -> NDArray[np.float32]:
+        """float32 of the shape that the pipeline draws for one sample."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What verification has to work with.
+
+    Attributes:
+        records: key records that could have marked the asset.
+        tokenizers: to read text with; each counts as a hypothesis.
+        given_tokenizer: whether the caller named the tokenizer.
+        inverter: of the pipeline that could have made the picture, or None.
+        ledger: to look marks and digests up in, or None.
+        anchors: trusted root certificates, PEM.
+        revoked: ids of revoked keys.
+        own: ids of the keys of one provider: two of them firing is no contradiction.
+        max_fpr: a mark decides at or below this adjusted p-value.
+        effort: a row of `LOOKS`.
+    """
+
+    records: Sequence[KeyRecord] = ()
+    tokenizers: Sequence[TextTokenizer] = ()
+    given_tokenizer: bool = False
+    inverter: Inverter | None = None
+    ledger: Ledger | None = None
+    anchors: bytes = b""
+    revoked: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    max_fpr: float = 1e-6
+    effort: str = "normal"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far, by what it means for the verdict."""
+
+    evidence: list[Evidence] = field(default_factory=list)
+    open: list[Reason] = field(default_factory=list)  # a layer could not be looked at
+    conflicts: list[Reason] = field(default_factory=list)
+    power: list[Reason] = field(default_factory=list)
+
+
+def mark_evidence(
+    record: KeyRecord, score: Score, tests: int, setting: Setting
+) -> Evidence:
+    """Evidence of one score, adjusted for `tests` tests."""
+    codes = ("key-revoked",) if record.kid in setting.revoked else ()
+    return Evidence(
+        layer="mark",
+        detector=record.scheme,
+        scheme=record.scheme,
+        version=record.version,
+        key_id=record.kid,
+        log10_p=score.log10_p(tests),
+        log10_p_raw=score.ln_p / math.log(10),
+        hypotheses=score.hypotheses * tests,
+        n=score.n,
+        payload=score.payload,
+        codes=codes,
+        detail=f"statistic {score.statistic:.2f} over {score.n} observations",
+    )
+
+
+def decides(evidence: Evidence, setting: Setting) -> bool:
+    """Whether this is a mark at or below the threshold."""
+    return (
+        evidence.layer == "mark"
+        and evidence.log10_p is not None
+        and evidence.log10_p <= math.log10(setting.max_fpr)
+    )
+
+
+def binding(evidence: Evidence) -> str:
+    """The soft-binding algorithm whose value this mark carries."""
+    return Mark(
+        scheme=evidence.scheme, version=evidence.version, key_id=evidence.key_id
+    ).binding

@@ -1,0 +1,90 @@
+"""From evidence to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from watermark.assets.loading import Asset
+from watermark.report import Evidence, Reason, Report, Verdict
+from watermark.sign.manifest import ManifestResult
+from watermark.verification.setting import Findings, Setting, binding, decides
+
+WEAK = -3.0  # log10 p that decides nothing, yet is too small to report as nothing
+_CAPTURED = ("digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm")
+
+
+def judge(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult | None,
+) -> Report:
+    """One word for everything that was found."""
+    marks = [e for e in found.evidence if decides(e, setting)]
+    _contradictions(marks, manifest, found, setting)
+    weak = [e for e in found.evidence if e.log10_p is not None and e.log10_p <= WEAK]
+    if weak and not marks:
+        found.open.append(
+            Reason(
+                "below-threshold", f"{weak[0].scheme} has log10 p {weak[0].log10_p:.1f}"
+            )
+        )
+    signed = manifest is not None and manifest.state == "trusted"
+    logged = any(
+        e.layer == "ledger" and "origin-created" in e.codes for e in found.evidence
+    )
+    reasons: list[Reason]
+    if found.conflicts:
+        verdict, reasons = Verdict.CONFLICT, found.conflicts
+    elif marks:
+        verdict, reasons = Verdict.MARKED, []
+        if all("key-revoked" in mark.codes for mark in marks):
+            reasons = [
+                Reason(
+                    "key-revoked",
+                    "only revoked keys fire: whoever holds one could have forged it",
+                )
+            ]
+    elif signed or logged:
+        verdict, reasons = Verdict.SIGNED, found.open
+    elif found.open:
+        verdict, reasons = Verdict.INCONCLUSIVE, found.open
+    else:
+        verdict, reasons = Verdict.NO_EVIDENCE, found.power
+    return Report(
+        verdict=verdict,
+        kind=asset.kind,
+        evidence=tuple(found.evidence),
+        reasons=tuple(reasons),
+        sha256=asset.sha256,
+    )
+
+
+def _contradictions(
+    marks: Sequence[Evidence],
+    manifest: ManifestResult | None,
+    found: Findings,
+    setting: Setting,
+) -> None:
+    keys = sorted({mark.key_id for mark in marks})
+    if len(keys) > 1 and not setting.own.issuperset(keys):
+        found.conflicts.append(
+            Reason("two-keys", f"marks of {' and '.join(keys)} fire")
+        )
+    if manifest is None or not marks or manifest.state not in ("trusted", "valid"):
+        return
+    if any(source.endswith(_CAPTURED) for source in manifest.source_types):
+        found.conflicts.append(
+            Reason("captured-but-marked", "the manifest says camera, but a mark fires")
+        )
+    bound = dict(manifest.soft_bindings)
+    for mark in marks:
+        if (
+            mark.payload is not None
+            and bound.get(binding(mark), mark.payload) != mark.payload
+        ):
+            found.conflicts.append(
+                Reason(
+                    "other-mark", "the manifest names another mark id than was found"
+                )
+            )
