@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work=args.work,
         lm=args.lm,
         pipeline=args.pipeline,
+        only=tuple(filter(None, args.only.split(","))),
         threads=args.threads,
     )
     names = list(BENCHMARKS) if args.name == "all" else [args.name]
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=int, help="how many, instead of the benchmark's own count")
     add("--seed", type=int, default=0)
     add("--full", action="store_true", help="the counts that the issues state")
+    add("--only", default="", metavar="PART,...", help="parts of `text` to run")
     add("--threads", type=int, help="torch threads for the models (default: torch's)")
     add("--work", type=Path, default=WORK, help="where unfinished work is kept")
     add("--lm", type=Path, default=MODELS / "lm", help="language model to measure")

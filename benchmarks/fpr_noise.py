@@ -13,8 +13,8 @@ from scipy.stats import norm
 
 from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options, seeded_key
-from benchmarks.report import Cell, Table, Target
-from benchmarks.tails import ALPHAS, Part, Tail, summed, table
+from benchmarks.report import Cell, Part, Table, Target
+from benchmarks.tails import ALPHAS, Tail, summed, table
 from watermark import detectors, kernels, schemes
 from watermark.detectors import noise as detector
 from watermark.detectors.stats import SIGN_BOUND

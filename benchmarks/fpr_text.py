@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options, seeded_key, weights_sha256
-from benchmarks.tails import ALPHAS, Part, Tail, at_most, summed, table
+from benchmarks.report import Part
+from benchmarks.tails import ALPHAS, Tail, at_most, summed, table
 from watermark import detectors, kernels, schemes
 from watermark.detectors import greenlist, gumbel
 from watermark.schemes import SCHEMES

@@ -33,7 +33,7 @@ def code_version(modules: Iterable[ModuleType], *benchmark: str) -> str:
 
 
 def _files(modules: Iterable[ModuleType], benchmark: Sequence[str]) -> list[Path]:
-    files = [Path(__file__).with_name(name) for name in benchmark]
+    files = [Path(__file__).parent / name for name in benchmark]
     for module in modules:
         path = Path(str(module.__file__))
         folder = path.name == "__init__.py"

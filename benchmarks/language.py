@@ -33,9 +33,22 @@ PROMPTS = (
     "A list of the most common errors",
     "Each row of the matrix",
 )
-TARGET_NATS, NEAR = 1.0, 0.02  # the search stops well inside the stated 0.1
+NUCLEUS = 0.9  # top-p of every setting below temperature 1, as services use it
+NEAR = 0.02  # nats; the search stops well inside the stated 0.1
 SEARCH = BATCH  # samples for each temperature that is tried
 STEPS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Temperature and nucleus of one setting, and where they come from."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    source: str = "as stated"
+
+    def __str__(self) -> str:
+        return f"T {self.temperature:.4f}, top-p {self.top_p:g} ({self.source})"
 
 
 @dataclass(frozen=True)
@@ -79,19 +92,21 @@ class Language:
         self,
         prompts: Sequence[str],
         *,
-        temperature: float,
+        sampling: Sampling,
         seed: bytes,
         record: KeyRecord | None = None,
         length: int = LENGTH,
+        **more: Any,
     ) -> Sample:
-        """Continue every prompt by `length` tokens from the whole distribution.
+        """Continue every prompt by `length` tokens: no top-k, no early end.
 
         Args:
             prompts: one for each row.
-            temperature: of the softmax; no top-k, no nucleus, no early end.
+            sampling: temperature and nucleus.
             seed: of the generator that samples.
             record: mark with this key record, or None: unmarked.
             length: new tokens in each row.
+            more: for `generate`, such as another `watermarking_config`.
         """
         inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
         attachment = None
@@ -104,24 +119,27 @@ class Language:
             ids = self.model.generate(
                 **inputs,
                 do_sample=True,
-                temperature=temperature,
+                temperature=sampling.temperature,
                 top_k=0,
-                top_p=1.0,
+                top_p=sampling.top_p,
                 min_new_tokens=length,
                 max_new_tokens=length,
+                **more,
             )
-        coverage = [0.0] * len(prompts)
+        coverage, messages = [0.0] * len(prompts), [b""] * len(prompts)
         if attachment is not None:
-            coverage = [made.marks[0].coverage for made in attachment.records]
+            marks = [made.marks[0] for made in attachment.records]
+            coverage = [mark.coverage for mark in marks]
+            messages = [mark.mark_id for mark in marks]
         mask = torch.cat(
             [inputs["attention_mask"], torch.ones_like(ids[:, -length:])], dim=1
         )
-        nats = self._nats(ids, mask, length, temperature)
-        return Sample(ids[:, -length:].tolist(), nats, coverage)
+        nats = self._nats(ids, mask, length, sampling)
+        return Sample(ids[:, -length:].tolist(), nats, coverage, messages)
 
     @torch.inference_mode()
     def _nats(
-        self, ids: torch.Tensor, mask: torch.Tensor, length: int, temperature: float
+        self, ids: torch.Tensor, mask: torch.Tensor, length: int, sampling: Sampling
     ) -> list[float]:
         """Mean entropy of the distribution before any mark, row by row."""
         found = []
@@ -131,61 +149,76 @@ class Language:
                 input_ids=row, attention_mask=kept, position_ids=positions
             ).logits[:, -length - 1 : -1]
             logits[..., self.tokenizer.eos_token_id] = -torch.inf  # min_new_tokens
-            chances = (logits.float() / temperature).softmax(-1)
+            chances = nucleus(
+                (logits.float() / sampling.temperature).softmax(-1), sampling
+            )
             found += torch.special.entr(chances).sum(-1).mean(1).tolist()
         return found
 
 
+def nucleus(chances: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Chances cut to the nucleus, as transformers cuts them, and made to sum to one."""
+    if sampling.top_p >= 1:
+        return chances
+    order = chances.sort(-1)
+    below = order.values.cumsum(-1) <= 1 - sampling.top_p
+    below[..., -1] = False
+    kept = chances.masked_fill(below.scatter(-1, order.indices, below), 0.0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One batch: new ids, mean nats a token, and the share that the key chose."""
+    """One batch: new ids, nats a token, share that the key chose, mark ids."""
 
     ids: list[list[int]]
     nats: list[float]
     coverage: list[float]
+    messages: list[bytes]
 
 
-def one_nat(
-    language: Language, options: Options, journal: Journal
-) -> tuple[float, str]:
-    """The temperature of 1 nat a token, and where it comes from.
+def sampling_at(
+    language: Language, nats: float, options: Options, journal: Journal
+) -> Sampling:
+    """The setting of `nats` a token: a nucleus, and the temperature that gives it.
 
     From ``measured.json`` beside the weights where it is of these weights; else by
     bisection on the mean entropy of what is sampled.
     """
-    measured = _measured(language)
+    measured = _measured(language, nats)
     if measured is not None:
-        return measured, "measured.json"
-    low, high = 0.2, 1.4
+        return measured
+    low, high = 0.1, 2.0
     middle = (low + high) / 2
     for _ in range(STEPS):
-        nats = _mean_nats(language, middle, options, journal)
-        if abs(nats - TARGET_NATS) < NEAR:
+        found = _mean_nats(language, Sampling(middle, NUCLEUS), options, journal)
+        if abs(found - nats) < NEAR:
             break
-        low, high = (middle, high) if nats < TARGET_NATS else (low, middle)
+        low, high = (middle, high) if found < nats else (low, middle)
         middle = (low + high) / 2
-    return middle, "bisection"
+    return Sampling(middle, NUCLEUS, "bisection")
 
 
-def _measured(language: Language) -> float | None:
+def _measured(language: Language, nats: float) -> Sampling | None:
     path = language.folder / "measured.json"
     if not path.exists():
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
     weights = (language.folder / "model.safetensors").read_bytes()
-    if data.get("model_sha256") != hashlib.sha256(weights).hexdigest():
+    found = data.get("at", {}).get(f"{nats:g} nats")
+    if data.get("model_sha256") != hashlib.sha256(weights).hexdigest() or not found:
         return None
-    return float(data["at_1_nat"]["temperature"])
+    return Sampling(found["temperature"], found["top_p"], "measured.json")
 
 
 def _mean_nats(
-    language: Language, temperature: float, options: Options, journal: Journal
+    language: Language, sampling: Sampling, options: Options, journal: Journal
 ) -> float:
-    name = f"temperature {temperature:.6f}"
+    name = f"sampling {sampling.temperature:.6f} {sampling.top_p}"
     if name not in journal.rows:
-        options.say(f"looking for 1 nat a token: {name}")
+        options.say(f"looking for a mean entropy: {name}")
         prompts = [PROMPTS[i % len(PROMPTS)] for i in range(SEARCH)]
         seed = seeded("temperature", options.seed)
-        drawn = language.sample(prompts, temperature=temperature, seed=seed)
+        drawn = language.sample(prompts, sampling=sampling, seed=seed)
         journal.add(name, {"nats": sum(drawn.nats) / len(drawn.nats)})
     return float(journal.rows[name]["nats"])

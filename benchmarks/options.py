@@ -36,6 +36,7 @@ class Options:
         work: where unfinished work lies.
         lm: folder of the language model.
         pipeline: folder of the diffusion pipeline.
+        only: names of the parts to run, or none: all.
         threads: of torch, or None for its own choice; one is faster on a busy machine.
         console: for progress; never stdout.
     """
@@ -46,6 +47,7 @@ class Options:
     work: Path = WORK
     lm: Path = MODELS / "lm"
     pipeline: Path = MODELS / "diffusion"
+    only: tuple[str, ...] = ()
     threads: int | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
@@ -54,6 +56,20 @@ class Options:
         if self.samples is not None:
             return self.samples
         return full if self.full else few
+
+    def chosen(self, parts: Iterable[str]) -> list[str]:
+        """The parts to run, in their own order.
+
+        Raises:
+            Unavailable: there is no part of a name in `only`.
+        """
+        known = list(parts)
+        unknown = sorted(set(self.only) - set(known))
+        if unknown:
+            raise Unavailable(
+                f"no part {', '.join(unknown)}; expected some of {', '.join(known)}"
+            )
+        return [name for name in known if not self.only or name in self.only]
 
     def track(self, items: Iterable[T], what: str) -> Iterable[T]:
         """`items`, with a progress bar on the console."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -89,6 +90,38 @@ class Target:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Curves with their intervals; `write` draws each as a PNG.
+
+    Attributes:
+        title: also the name of the file.
+        x: what the abscissa is.
+        y: what the ordinate is.
+        curves: name of each curve, and its points (x, y, lower end, upper end).
+        log_x: whether the abscissa is logarithmic.
+    """
+
+    title: str
+    x: str
+    y: str
+    curves: tuple[tuple[str, tuple[tuple[float, float, float, float], ...]], ...]
+    log_x: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of a result: what `Result` gathers from several files."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    notes: tuple[str, ...] = ()
+    new: int = 0
+    reused: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """Everything one benchmark found.
@@ -98,6 +131,7 @@ class Result:
         parameters: what it was run with; decides the numbers.
         targets: stated targets.
         tables: all numbers.
+        plots: those numbers that one would rather look at.
         notes: what a reader has to know to read them.
         new: samples that this run made.
         reused: samples that an earlier run left.
@@ -108,10 +142,28 @@ class Result:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
     notes: tuple[str, ...] = ()
     new: int = 0
     reused: int = 0
     skipped: str = ""
+
+    @classmethod
+    def of(cls, name: str, parts: Iterable[Part], **parameters: Any) -> Self:
+        """Everything that the parts found, in their order."""
+        found = list(parts)
+        for part in found:
+            parameters |= part.parameters
+        return cls(
+            name=name,
+            parameters=parameters,
+            targets=tuple(t for part in found for t in part.targets),
+            tables=tuple(t for part in found for t in part.tables),
+            plots=tuple(p for part in found for p in part.plots),
+            notes=tuple(dict.fromkeys(n for part in found for n in part.notes)),
+            new=sum(part.new for part in found),
+            reused=sum(part.reused for part in found),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data, with the machine it was made on."""
@@ -196,6 +248,8 @@ def markdown(results: Iterable[Mapping[str, Any]]) -> str:
             lines += ["|" + "---|" * len(table.columns)]
             lines += ["| " + " | ".join(map(plain, row)) + " |" for row in table.rows]
             lines += ["", table.note] if table.note else []
+        for plot in data.get("plots", ()):
+            lines += ["", f"![{plot['title']}]({_file(data, plot)})"]
         lines += [""] + [f"- {note}" for note in data["notes"]] if data["notes"] else []
     return "\n".join(lines) + "\n"
 
@@ -226,6 +280,32 @@ def write(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
     for data in results:
         text = json.dumps(data, indent=1) + "\n"
         (folder / f"{data['name']}.json").write_text(text, encoding="utf-8")
+        for plot in data.get("plots", ()):
+            draw(plot, folder / _file(data, plot))
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     ours = [data for data in found if data.get("schema") == SCHEMA]
     (folder / "summary.md").write_text(markdown(ours), encoding="utf-8")
+
+
+def _file(data: Mapping[str, Any], plot: Mapping[str, Any]) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", plot["title"].lower()).strip("-")
+    return f"{data['name']}-{words}.png"
+
+
+def draw(plot: Mapping[str, Any], path: Path) -> None:
+    """Write one plot, as `to_dict` gave it, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    styles = ("-o", "--s", "-.^", ":D", "-v", "--x")
+    for i, (name, points) in enumerate(plot["curves"]):
+        x, y, low, high = zip(*points, strict=True)
+        (line,) = axes.plot(x, y, styles[i % len(styles)], label=name, markersize=4)
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12)
+    axes.set(title=plot["title"], xlabel=plot["x"], ylabel=plot["y"])
+    if plot["log_x"]:
+        axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=110, metadata={"Software": None})

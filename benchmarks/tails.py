@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,6 @@ from benchmarks.report import Cell, Table, Target
 ALPHAS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 LEVEL = 0.999  # two-sided, of an exact tail
 ONE_SIDED = 0.998  # two-sided level whose lower end is one-sided 99.9 %
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One half of a result."""
-
-    parameters: dict[str, Any]
-    targets: tuple[Target, ...]
-    tables: tuple[Table, ...]
-    new: int
-    reused: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import __main__ as runner
-from benchmarks import fpr_noise, fpr_text, report, text
+from benchmarks import fpr_noise, fpr_text, report
 from benchmarks.bleu import bleu, grams, self_bleu
 from benchmarks.journal import Journal
 from benchmarks.options import MODELS, Options, seeded_key
@@ -72,7 +72,7 @@ def language(tmp_path: Path) -> Path:
     weights = (folder / "model.safetensors").read_bytes()
     measured = {
         "model_sha256": hashlib.sha256(weights).hexdigest(),
-        "at_1_nat": {"temperature": 0.5},
+        "at": {"1 nats": {"temperature": 0.5, "top_p": 0.9}},
     }
     (folder / "measured.json").write_text(json.dumps(measured))
     return folder
@@ -226,21 +226,16 @@ def test_a_missing_model_is_a_result_that_says_so(
 
 
 def test_text_goes_on_and_is_reported_without_paths(
-    language: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(text, "LENGTH", 40)
     out = tmp_path / "out"
     options = ["--lm", str(language), "--work", str(tmp_path / "w"), "--threads", "1"]
+    options += ["--only", "diversity"]
     first = run(capsys, "text", *options, "--samples", "2", "--out", str(out))
     again = run(capsys, "text", *options, "--samples", "2")
     more = run(capsys, "text", *options, "--samples", "3")
 
-    assert (first["new"], first["reused"]) == (14, 0)
-    assert (again["new"], again["reused"]) == (0, 14)
-    assert (more["new"], more["reused"]) == (7, 14)
+    assert (first["new"], again["new"], more["new"]) == (6, 0, 3)
     assert first["tables"] == again["tables"]
     assert first["targets"] == again["targets"]
     columns = {"name", "target", "measured", "reached", "interval", "note"}
@@ -248,9 +243,28 @@ def test_text_goes_on_and_is_reported_without_paths(
     for table in first["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
     summary = (out / "summary.md").read_text()
-    assert "gumbel, 1 nat" in summary
+    assert "one prompt, gumbel" in summary
     assert str(tmp_path) not in summary
     assert json.loads((out / "text.json").read_text())["machine"]["cpu"]
+
+
+def test_an_unknown_part_is_refused_before_any_work(
+    language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--lm", str(language), "--work", str(tmp_path / "w")]
+    found = run(capsys, "text", *options, "--only", "power,nonsense")
+
+    assert "no part nonsense" in found["skipped"]
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_plot_is_drawn_and_named_in_the_summary(tmp_path: Path) -> None:
+    curve = ("ours", ((10.0, 0.5, 0.4, 0.6), (20.0, 0.9, 0.8, 1.0)))
+    plot = report.Plot("Found at 1e-6", "tokens", "share", (curve,))
+    report.write(tmp_path, [report.Result(name="text", plots=(plot,)).to_dict()])
+
+    assert (tmp_path / "text-found-at-1e-6.png").read_bytes()[:4] == b"\x89PNG"
+    assert "(text-found-at-1e-6.png)" in (tmp_path / "summary.md").read_text()
 
 
 def test_false_positives_are_counted_once(
@@ -292,18 +306,22 @@ def test_diffusion_is_measured_once(
 def test_the_trained_model_is_found_in_its_own_texts(tmp_path: Path) -> None:
     if not (MODELS / "lm" / "model.safetensors").exists():
         pytest.skip("benchmarks/models/lm is not there: run its training script")
-    from benchmarks.language import PROMPTS, Language
-    from benchmarks.text import log10_p
+    from benchmarks.language import PROMPTS, Language, Sampling
+    from benchmarks.text.power import log10_p
 
     language = Language.load(Options().lm)
     key = seeded_key("test")
     record = SCHEMES["gumbel"].record(key, vocab_size=language.vocab_size)
     with Options(threads=1).threading():
         drawn = language.sample(
-            PROMPTS[:4], temperature=1.0, seed=b"12345678", record=record, length=80
+            PROMPTS[:4],
+            sampling=Sampling(),
+            seed=b"12345678",
+            record=record,
+            length=100,
         )
     decoded = language.tokenizer.batch_decode(drawn.ids, skip_special_tokens=True)
-    found = [log10_p(one, "gumbel", key, language) for one in decoded]
+    found = [log10_p(language.reader.encode(one), record) for one in decoded]
     assert sum(p <= -6 for p in found) >= 3
 
 

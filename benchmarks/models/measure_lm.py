@@ -3,8 +3,9 @@
     python benchmarks/models/measure_lm.py
 
 Gives the entropy of the distribution that tokens are drawn from, at temperature 1
-and at the temperature where it is 1 nat, and how much of a sample comes back when
-its text is tokenised again. Everything is read from, and written to, `lm/`.
+and where it is 0.5, 1 and 1.5 nats (a nucleus, and the temperature that gives it), and
+how much of a sample comes back when its text is tokenised again. Everything is read
+from, and written to, `lm/`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import platform
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,9 @@ PROMPTS = (
 )
 EACH, LENGTH = 8, 200  # samples for each prompt, and tokens in each
 SCRIPT = "benchmarks/models/train_lm.py"
-TARGET, TOLERANCE = 1.0, 0.02  # nats; the search stops well inside 0.1
+NUCLEUS = 0.9  # top-p of the settings below temperature 1, as services use it
+LEVELS = (0.5, 1.0, 1.5)  # nats
+TOLERANCE = 0.02  # nats; the search stops well inside 0.1
 
 
 class Sample(NamedTuple):
@@ -46,8 +48,10 @@ class Sample(NamedTuple):
     entropy: Tensor  # (samples, LENGTH), nats
 
 
-def sample(model: Any, tokenizer: Any, temperature: float, seed: int) -> Sample:
-    """Draw from the whole vocabulary: no top-k, no nucleus, no early end."""
+def sample(
+    model: Any, tokenizer: Any, temperature: float, top_p: float, seed: int
+) -> Sample:
+    """Draw `EACH` samples for every prompt: no top-k, no early end."""
     prompts = [prompt for prompt in PROMPTS for _ in range(EACH)]
     inputs = tokenizer(prompts, return_tensors="pt", padding=True)
     with torch.random.fork_rng():
@@ -57,7 +61,7 @@ def sample(model: Any, tokenizer: Any, temperature: float, seed: int) -> Sample:
             do_sample=True,
             temperature=temperature,
             top_k=0,
-            top_p=1.0,
+            top_p=top_p,
             min_new_tokens=LENGTH,
             max_new_tokens=LENGTH,
             output_scores=True,
@@ -85,7 +89,9 @@ def repeats(ids: list[int], length: int = 8) -> float:
     return 1 - len(set(runs)) / len(runs)
 
 
-def report(tokenizer: Any, drawn: Sample, temperature: float) -> dict[str, Any]:
+def report(
+    tokenizer: Any, drawn: Sample, temperature: float, top_p: float
+) -> dict[str, Any]:
     """Entropy, retokenisation and repetition of one set of samples."""
     samples = drawn.ids.tolist()
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in samples]
@@ -94,8 +100,10 @@ def report(tokenizer: Any, drawn: Sample, temperature: float) -> dict[str, Any]:
     each = drawn.entropy.mean(1)
     return {
         "temperature": round(temperature, 4),
+        "top_p": top_p,
         "mean_entropy_nats": round(drawn.entropy.mean().item(), 4),
         "standard_error": round(each.std().item() / len(each) ** 0.5, 4),
+        "deviation_of_rows": round(each.std().item(), 4),
         "median_entropy_nats": round(drawn.entropy.median().item(), 4),
         "retokenised_share": round(
             sum(common(a, b) for a, b in pairs) / (len(samples) * LENGTH), 5
@@ -109,21 +117,17 @@ def report(tokenizer: Any, drawn: Sample, temperature: float) -> dict[str, Any]:
     }
 
 
-def find_temperature(model: Any, tokenizer: Any) -> float:
-    """Interpolate for the temperature whose mean entropy is TARGET."""
-    low, high = (0.0, 0.0), (1.5, math.log(len(tokenizer)))  # temperature, entropy
-    middle = 0.6
-    while high[0] - low[0] > 0.005:
-        entropy = sample(model, tokenizer, middle, seed=1).entropy.mean().item()
+def find_temperature(model: Any, tokenizer: Any, target: float) -> float:
+    """Bisect for the temperature whose mean entropy is `target` under `NUCLEUS`."""
+    low, high = 0.1, 2.0
+    while high - low > 0.005:
+        middle = round((low + high) / 2, 4)
+        drawn = sample(model, tokenizer, middle, NUCLEUS, seed=1)
+        entropy = drawn.entropy.mean().item()
         print(f"temperature {middle:.3f}: {entropy:.4f} nats", flush=True)
-        if abs(entropy - TARGET) < TOLERANCE:
+        if abs(entropy - target) < TOLERANCE:
             break
-        if entropy < TARGET:
-            low = (middle, entropy)
-        else:
-            high = (middle, entropy)
-        slope = (high[0] - low[0]) / (high[1] - low[1])
-        middle = round(low[0] + slope * (TARGET - low[1]), 3)
+        low, high = (middle, high) if entropy < target else (low, middle)
     return middle
 
 
@@ -131,17 +135,27 @@ def measure(home: Path) -> dict[str, Any]:
     """Load the model as users will, and measure it."""
     model: Any = AutoModelForCausalLM.from_pretrained(home, local_files_only=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(home, local_files_only=True)
-    found = find_temperature(model.eval(), tokenizer)
+    model.eval()
     weights = (home / "model.safetensors").read_bytes()
-    settings = {"samples": len(PROMPTS) * EACH, "tokens": LENGTH, "top_p": 1.0}
+    settings = {f"{n:g} nats": find_temperature(model, tokenizer, n) for n in LEVELS}
+    found = {"temperature 1": (1.0, 1.0)}
+    found |= {name: (value, NUCLEUS) for name, value in settings.items()}
     return {
         "model_sha256": hashlib.sha256(weights).hexdigest(),
-        "settings": settings | {"top_k": 0, "seed": 2, "prompts": PROMPTS},
+        "settings": {
+            "samples": len(PROMPTS) * EACH,
+            "tokens": LENGTH,
+            "top_k": 0,
+            "seed": 2,
+            "prompts": PROMPTS,
+        },
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
-        "at_1": report(tokenizer, sample(model, tokenizer, 1.0, seed=2), 1.0),
-        "at_1_nat": report(tokenizer, sample(model, tokenizer, found, seed=2), found),
+        "at": {
+            name: report(tokenizer, sample(model, tokenizer, *pair, seed=2), *pair)
+            for name, pair in found.items()
+        },
     }
 
 
@@ -163,8 +177,9 @@ def draw(history: list[dict[str, float]], path: Path) -> None:
 
 CARD = """# A small English language model for the benchmarks
 
-{parameters:,} parameters, `LlamaForCausalLM` (6 layers of 256, 4 heads, context
-{context}, tied embeddings), with its own byte-level BPE tokenizer of {vocab} entries.
+{parameters:,} parameters, `LlamaForCausalLM` ({layers} layers of {hidden}, {heads}
+heads, context {context}, tied embeddings), with its own byte-level BPE tokenizer of
+{vocab} entries.
 Weights are stored in float16 ({megabytes:.1f} MB) and load in float32. It was trained
 from nothing by `benchmarks/models/train_lm.py`, and serves to test watermarks on text
 that a trained model sampled. It has the manner of technical prose, not its sense.
@@ -205,24 +220,17 @@ Validation windows hold 512 tokens and start anywhere in the held-out stream.
 
 ## Sampling
 
-{samples} samples of {tokens_each} tokens from {prompts} prompts, top-p 1, no top-k, end
-of text ruled out, seed 2. Entropy is that of the distribution each token was drawn
+{samples} samples of {tokens_each} tokens from {prompts} prompts, no top-k, end of text
+ruled out, seed 2. Entropy is that of the distribution each token was drawn
 from, in nats, averaged over the sampled tokens. Retokenised share: the longest common
 subsequence of the sampled ids and of the ids of their text, over the sampled ids.
-Repeated runs: the share of 8-token runs that the same sample held before. Mind it
-below T = 1: much of a low mean entropy is then text going round in circles.
+Deviation of rows: how far the samples' means lie apart. Repeated runs: the share of
+8-token runs that the same sample held before; below temperature 1 a small model goes
+round in circles, and no mark can live there.
 
-| | T = 1 | T = {temperature} |
-|---|---|---|
 {rows}
 
-At T = 1:
-
-{text_1}
-
-At T = {temperature}:
-
-{text_nat}
+{texts}
 
 ## Reproduce
 
@@ -242,12 +250,20 @@ def quote(text: str) -> str:
 def card(training: dict[str, Any], measured: dict[str, Any], home: Path) -> str:
     """MODEL.md, from the records of training and of measuring."""
     config = json.loads((home / "config.json").read_text())
-    one, nat = measured["at_1"], measured["at_1_nat"]
+    found = measured["at"]
+    columns = [key for key in found["temperature 1"] if key != "texts"]
+    table = [["", *found], ["---"] * (1 + len(found))]
+    table += [
+        [k.replace("_", " "), *(str(f[k]) for f in found.values())] for k in columns
+    ]
     last, options = training["history"][-1], training["options"]
     size = (home / "model.safetensors").stat().st_size
     return CARD.format(
         **{key: last[key] for key in ("train", "val_prose", "val_code")},
         parameters=options["parameters"],
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
         context=config["max_position_embeddings"],
         vocab=config["vocab_size"],
         megabytes=size / 1e6,
@@ -269,14 +285,10 @@ def card(training: dict[str, Any], measured: dict[str, Any], home: Path) -> str:
         samples=measured["settings"]["samples"],
         tokens_each=measured["settings"]["tokens"],
         prompts=len(measured["settings"]["prompts"]),
-        temperature=nat["temperature"],
-        rows="\n".join(
-            f"| {key.replace('_', ' ')} | {one[key]} | {nat[key]} |"
-            for key in one
-            if key not in ("temperature", "texts")
+        rows="\n".join(f"| {' | '.join(row)} |" for row in table),
+        texts="\n\n".join(
+            f"At {name}:\n\n{quote(one['texts'][0])}" for name, one in found.items()
         ),
-        text_1=quote(one["texts"][0]),
-        text_nat=quote(nat["texts"][0]),
         command=f"python {SCRIPT} --minutes {options['minutes']:g}",
     )
 
