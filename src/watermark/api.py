@@ -26,7 +26,7 @@ from watermark.errors import (
     VocabularyMismatch,
 )
 from watermark.home import Home, default_path
-from watermark.keys import Key, KeyRecord, RingEntry
+from watermark.keys import Key, KeyRecord, Parameter, RingEntry
 from watermark.marked import Marked
 from watermark.pipelines import adapter_for
 from watermark.pipelines.base import Attachment, OnUnsupported
@@ -78,21 +78,26 @@ class Watermark:
         *,
         tokenizer: Any = None,
         scheme: str | None = None,
-        payload: bytes | None = None,
+        payload: bytes | int | None = None,
         on_unsupported: OnUnsupported = "raise",
+        **parameters: Parameter,
     ) -> Attachment:
         """Mark everything that `obj` generates from now on.
 
         Args:
             obj: a transformers model or a diffusers text-to-image pipeline.
             tokenizer: of a language model; kept in the home for detection.
-            scheme: ``gumbel`` or ``greenlist`` for text, ``noise`` for diffusion;
-                None is the host's default, which never biases what is generated.
-            payload: not supported by these schemes yet.
+            scheme: ``gumbel``, ``tournament`` or ``greenlist`` for text, ``noise`` for
+                diffusion; None is the host's default, which never biases what is
+                generated.
+            payload: what a `gumbel` mark carries: 2, 4 or 8 bytes, the same in every
+                output; or 16, 32 or 64, the bits of a mark id of its own for each.
             on_unsupported: ``"raise"``, or ``"warn"`` to run unmarked and record that.
+            parameters: of the scheme, such as ``width=2`` for text that will be edited.
 
         Raises:
             UnsupportedPipeline: the object, scheme or payload is not supported.
+            ValueError: the scheme has no such parameter, or it is out of range.
             AlreadyAttached: the object is attached.
             VocabularyMismatch: the tokenizer has more tokens than the model.
         """
@@ -104,15 +109,14 @@ class Watermark:
             raise UnsupportedPipeline(
                 f"scheme {name!r} does not mark {wanted}; expected one of {known}"
             )
-        if payload is not None:
-            raise UnsupportedPipeline(f"{name} carries no payload of the caller's yet")
         newest = self.home.ring.newest
         more: dict[str, Any] = {}
-        parameters: dict[str, Any] = {"epoch": newest.epoch}
+        about: dict[str, Any] = {**_payload(name, payload), **parameters}
         if wanted == "tokens":
-            parameters |= self._vocabulary(adapter.vocab_size(obj), tokenizer)
+            about |= self._vocabulary(adapter.vocab_size(obj), tokenizer)
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
-        record = SCHEMES[name].record(newest.key, **parameters)
+            more["payload"] = payload if isinstance(payload, bytes) else None
+        record = SCHEMES[name].record(newest.key, epoch=newest.epoch, **about)
         self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
         if wanted == "tokens":
             self.home.add_key_record(record)
@@ -271,6 +275,18 @@ class Watermark:
             KeyFileError: a key cannot be read.
         """
         return _verify(self.home, asset, pipeline, tokenizer, keys, trust, effort)
+
+
+def _payload(scheme: str, payload: bytes | int | None) -> dict[str, Parameter]:
+    """Parameters of a scheme that carries `payload`."""
+    if payload is None:
+        return {}
+    if scheme != "gumbel":
+        raise UnsupportedPipeline(f"{scheme} carries no payload of the caller's")
+    if isinstance(payload, bytes):
+        return {"payload_bits": 8 * len(payload)}
+    # A mark id that differs in every output does the work of the nonce.
+    return {"payload_bits": payload, "nonce_bits": 0}
 
 
 # --- module functions ----------------------------------------------------------------
