@@ -76,13 +76,18 @@ def count(options: Options) -> Part:
     )
 
 
+def library(folder: Path) -> list[NDArray[np.uint32]]:
+    """Token ids of files of the standard library: text that people wrote."""
+    tokenizer = TextTokenizer.of(folder)
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = [root / name for name in FILES if (root / name).exists()]
+    read = [path.read_text("utf-8", "replace")[:CHARACTERS] for path in paths]
+    return [np.asarray(tokenizer.encode(text), dtype=np.uint32) for text in read]
+
+
 def windows(folder: Path, seed: int) -> list[NDArray[np.uint32]]:
     """Token ids of windows of the standard library, drawn from `seed`."""
-    tokenizer = TextTokenizer.of(folder)
-    library = Path(sysconfig.get_path("stdlib"))
-    paths = [library / name for name in FILES if (library / name).exists()]
-    read = [path.read_text("utf-8", "replace")[:CHARACTERS] for path in paths]
-    ids = [np.asarray(tokenizer.encode(text), dtype=np.uint32) for text in read]
+    ids = library(folder)
     generator = np.random.default_rng(seed)
     found = []
     for length in LENGTHS:

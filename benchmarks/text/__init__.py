@@ -13,12 +13,23 @@ from collections.abc import Callable
 from benchmarks.language import Language
 from benchmarks.options import Options
 from benchmarks.report import Part, Result
-from benchmarks.text import diversity, power
+from benchmarks.text import (
+    distribution,
+    diversity,
+    edits,
+    payloads,
+    power,
+    throughput,
+)
 from benchmarks.text.samples import Sampler
 
 PARTS: dict[str, Callable[[Sampler, Options], Part]] = {
     "power": power.measure,
+    "payloads": payloads.measure,
+    "edits": edits.measure,
     "diversity": diversity.measure,
+    "distribution": distribution.measure,
+    "throughput": throughput.measure,
 }
 
 
