@@ -1,6 +1,7 @@
 """Texts and token ids are recognised by pinned digests."""
 
 import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -55,3 +56,13 @@ def test_the_digest_of_tokens_is_pinned() -> None:
 def test_ids_that_are_no_ids_are_refused(ids: list[int]) -> None:
     with pytest.raises(DamagedAsset, match="whole numbers"):
         text.tokens_digest(ids)
+
+
+def test_stacked_marks_take_no_longer_than_their_length() -> None:
+    stacked = "a" + "̖̀" * 200_000
+
+    begin = time.process_time()
+    assert text.digest(stacked) == text.digest(stacked)
+    assert time.process_time() - begin < 2
+    assert text.digest("a" + "̀" * 30) == text.digest("à" + "̀" * 29)
+    assert text.digest("a" + "̀" * 31) != text.digest("à" + "̀" * 30)

@@ -25,19 +25,43 @@ def decode(data: bytes) -> str:
         ) from error
 
 
+# UAX #15, section 12: no language stacks more marks. Longer runs are taken as they are,
+# since putting them in order takes time that grows with their square.
+_STACKED = 30
+
+
 def digest(text: str) -> str:
     """SHA-256 (hex) of the text as UTF-8 in Unicode normal form C.
+
+    A text with more than 30 combining marks in a row is taken as it is.
 
     Raises:
         DamagedAsset: a lone surrogate, which UTF-8 cannot say.
     """
     try:
-        normal = unicodedata.normalize("NFC", text).encode("utf-8")
+        normal = text if _stacked(text) else unicodedata.normalize("NFC", text)
+        data = normal.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DamagedAsset(
             f"character {error.start} is a lone surrogate: it is no text"
         ) from error
-    return hashlib.sha256(b"text/1" + normal).hexdigest()
+    return hashlib.sha256(b"text/1" + data).hexdigest()
+
+
+def _stacked(text: str) -> bool:
+    """Whether more combining marks follow each other than any language needs."""
+    if text.isascii():
+        return False
+    run = 0
+    for character in text:
+        run = (
+            run + 1
+            if ord(character) > 0x2FF and unicodedata.combining(character)
+            else 0
+        )
+        if run > _STACKED:
+            return True
+    return False
 
 
 def tokens_digest(ids: Iterable[int]) -> str:

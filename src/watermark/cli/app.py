@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import watermark
-from watermark.cli import embedding, keys, ledger, verifying
+from watermark.cli import calibrating, embedding, keys, ledger, verifying
 from watermark.cli.options import PassphraseOption, passphrase
 from watermark.cli.terminal import (
     EPILOG,
@@ -138,6 +138,7 @@ def init(
 
 app.command(no_args_is_help=True, epilog=EPILOG)(embedding.embed)
 app.command(no_args_is_help=True, epilog=EPILOG)(verifying.verify)
+app.command(no_args_is_help=True, epilog=EPILOG)(calibrating.calibrate)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 

@@ -20,7 +20,7 @@ from watermark.errors import (
 
 if TYPE_CHECKING:
     from watermark.api import Watermark
-from watermark.marked import Marked
+    from watermark.marked import Marked
 
 
 def embed(
