@@ -19,6 +19,10 @@ class Score:
         statistic: the test statistic itself, in the detector's own units.
         payload: the mark id or message, where it was read beyond doubt.
         nonce: the nonce that fits best.
+        decoded: the message that fits best, however badly.
+        ln_error: natural logarithm of the bound of the probability that `decoded` is
+            wrong; `payload` is set where that is at most 1e-3.
+        confidence: for each byte of `decoded` one minus the bound that it is wrong.
     """
 
     ln_p: float
@@ -27,6 +31,9 @@ class Score:
     statistic: float
     payload: bytes | None = None
     nonce: int = 0
+    decoded: bytes | None = None
+    ln_error: float = 0.0
+    confidence: tuple[float, ...] = ()
 
     def log10_p(self, tests: int = 1) -> float:
         """log10 of the p-value, adjusted for own hypotheses and `tests` tests (<= 0).

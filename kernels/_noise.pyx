@@ -1,40 +1,39 @@
-"""Finding and reading the sign code of `noise`. See `reference`."""
+"""Finding and reading the sign code of `noise`. See `reference_noise`."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from lanes cimport wm_butterfly, wm_philox_lanes, wm_popcount32, wm_viterbi
-from philox cimport keyed_words
+from lanes cimport loops_of, wm_loops, wm_popcount32
 from siphash cimport load64
+from viterbi cimport tail_biting
 
+from watermark.kernels._lanes import LOOPS
+
+DEF LANES = 16  # as lanes.h says
 DEF STEPS = 8
-DEF STATES = 256
 DEF BRANCHES = 65536
-DEF STARTS = 8
 DEF HEAD = 2048
-DEF LANES = 8
+DEF STARTS = 8
+
+cdef const wm_loops* wm = loops_of(LOOPS)
 
 
 def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bits,
                  int keep):
     """The `keep` nonces whose keyed signs agree best, as (sum, nonce) pairs."""
-    cdef Py_ssize_t count = weights.shape[0], i, found = 0, j, slot
-    cdef Py_ssize_t length = (count + 31) // 32, blocks = (length + 3) // 4
-    cdef Py_ssize_t head = min(count, HEAD), head_words, head_blocks, wanted, cut
+    cdef Py_ssize_t count = weights.shape[0], i, found = 0, j, slot, lane, fresh
+    cdef Py_ssize_t blocks = (count + 127) // 128
+    cdef Py_ssize_t head = min(count, HEAD), head_words, wanted, cut
     cdef int64_t nonces, nonce, total
     cdef const uint8_t* s = state
     cdef uint64_t low, high
-    cdef uint32_t out[4]
-    cdef uint32_t first[LANES]
-    cdef uint32_t second[LANES]
-    cdef uint32_t wide[4][LANES]
-    cdef int differ[LANES]
-    cdef Py_ssize_t j4
-    cdef int lane
-    cdef uint32_t last, keep_bits
+    cdef uint64_t chosen[16]
+    cdef int32_t sums[16]
+    cdef int32_t differ[16]
+    cdef uint32_t last
     cdef uint32_t* hard = NULL
     cdef uint16_t* agree = NULL
-    cdef int32_t* nibbles = NULL
+    cdef int32_t* padded = NULL
     cdef int64_t histogram[HEAD + 1]
     cdef int64_t best_sum[256]
     cdef int64_t best_nonce[256]
@@ -42,50 +41,34 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
         raise ValueError(f"the state has {len(state)} bytes, expected 16")
     if not 1 <= keep <= 256 or not 0 <= nonce_bits <= 30:
         raise ValueError("expected keep in 1..256 and nonce_bits in 0..30")
+    if count >= 1 << 20:
+        raise ValueError(f"{count} weights, expected fewer than 2**20")
     for i in range(count):
         if not -1024 <= weights[i] <= 1024:
             raise ValueError(f"weight {weights[i]} is outside -1024..1024")
     nonces = <int64_t>1 << nonce_bits
     head_words = (head + 31) // 32
-    head_blocks = (head_words + 3) // 4
     low, high = load64(s), load64(s + 8)
     hard = <uint32_t*>calloc(4 * blocks + 4, 4)
     agree = <uint16_t*>malloc(nonces * 2)
-    nibbles = <int32_t*>calloc(8 * (4 * blocks + 4) * 16, 4)
-    if hard == NULL or agree == NULL or nibbles == NULL:
+    padded = <int32_t*>calloc(128 * blocks + 4, 4)
+    if hard == NULL or agree == NULL or padded == NULL:
         free(hard)
         free(agree)
-        free(nibbles)
+        free(padded)
         raise MemoryError
     with nogil:
         for i in range(count):
+            padded[i] = weights[i]
             if weights[i] < 0:
                 hard[i >> 5] |= <uint32_t>1 << (i & 31)
-            for j in range(16):
-                nibbles[16 * (i >> 2) + j] += (
-                    -weights[i] if (j >> (i & 3)) & 1 else weights[i]
-                )
-        # Bits past the head agree by definition of `last`, and are taken off again.
+        # Bits past the head do not count as differing.
         last = <uint32_t>0xFFFFFFFF
         if head & 31:
             last = (<uint32_t>1 << (head & 31)) - 1
         memset(histogram, 0, sizeof(histogram))
         for nonce in range(0, nonces, LANES):
-            for lane in range(LANES):
-                second[lane] = <uint32_t>(nonce + lane)
-                differ[lane] = 0
-            for j in range(head_blocks):
-                for lane in range(LANES):
-                    first[lane] = <uint32_t>j
-                wm_philox_lanes(low, high, first, second, wide)
-                for i in range(4 * j, min(4 * j + 4, head_words)):
-                    keep_bits = (
-                        last if i == head_words - 1 else <uint32_t>0xFFFFFFFF
-                    )
-                    for lane in range(LANES):
-                        differ[lane] += wm_popcount32(
-                            (wide[i & 3][lane] ^ hard[i]) & keep_bits
-                        )
+            wm.differences(low, high, <uint64_t>nonce, hard, head_words, last, differ)
             for lane in range(min(<int64_t>LANES, nonces - nonce)):
                 agree[nonce + lane] = <uint16_t>(head - differ[lane])
                 histogram[head - differ[lane]] += 1
@@ -97,32 +80,32 @@ def pilot_search(const int32_t[::1] weights, bytes state not None, int nonce_bit
         while total < wanted:
             cut -= 1
             total += histogram[cut]
-        for nonce in range(nonces):
-            if agree[nonce] < cut:
-                continue
-            total = 0
-            for j in range(blocks):
-                keyed_words(low, high, <uint32_t>j, <uint32_t>nonce, out)
-                for i in range(4 * j, min(4 * j + 4, length)):
-                    last = out[i & 3]
-                    for slot in range(8):
-                        j4 = 16 * (8 * i + slot)
-                        total += nibbles[j4 + (last >> (4 * slot) & 15)]
-            # Equal sums keep the smaller nonce first: nonces come in rising order.
-            slot = found
-            while slot > 0 and best_sum[slot - 1] < total:
-                slot -= 1
-            if slot < keep:
-                if found < keep:
-                    found += 1
-                for j in range(found - 1, slot, -1):
-                    best_sum[j] = best_sum[j - 1]
-                    best_nonce[j] = best_nonce[j - 1]
-                best_sum[slot] = total
-                best_nonce[slot] = nonce
+        nonce = 0
+        while nonce < nonces:
+            fresh = 0
+            while nonce < nonces and fresh < LANES:
+                chosen[fresh] = <uint64_t>nonce
+                fresh += agree[nonce] >= cut
+                nonce += 1
+            for lane in range(fresh, LANES):
+                chosen[lane] = 0  # computed and not used
+            wm.signed_sums(low, high, chosen, padded, blocks, sums)
+            for lane in range(fresh):
+                # Equal sums keep the smaller nonce first: they come in rising order.
+                slot = found
+                while slot > 0 and best_sum[slot - 1] < sums[lane]:
+                    slot -= 1
+                if slot < keep:
+                    if found < keep:
+                        found += 1
+                    for j in range(found - 1, slot, -1):
+                        best_sum[j] = best_sum[j - 1]
+                        best_nonce[j] = best_nonce[j - 1]
+                    best_sum[slot] = sums[lane]
+                    best_nonce[slot] = <int64_t>chosen[lane]
     free(hard)
     free(agree)
-    free(nibbles)
+    free(padded)
     return [(best_sum[i], best_nonce[i]) for i in range(found)]
 
 
@@ -144,17 +127,11 @@ def code_bits(const uint16_t[::1] masks, bytes mark_id not None):
 
 def trellis_decode(const uint16_t[::1] masks, const int32_t[::1] values):
     """The mark id that agrees best with `values`, and its agreement."""
-    cdef Py_ssize_t n = masks.shape[0], k, step, _
-    cdef int start, i, j, p
+    cdef Py_ssize_t n = masks.shape[0], k, step
     cdef int64_t bound = 0
-    cdef int32_t total, best = 0
+    cdef int32_t total
     cdef int32_t* metrics = NULL
-    cdef int32_t rank[STATES]
-    cdef int32_t scores[STATES]
-    cdef int32_t ignored[STATES]
-    cdef int32_t origins[STEPS][STATES]
-    cdef int starts[STARTS]
-    cdef uint8_t best_path[STEPS]
+    cdef uint8_t path[STEPS]
     if values.shape[0] != n:
         raise ValueError(f"{n} masks and {values.shape[0]} values: expected as many")
     for k in range(n):
@@ -168,34 +145,7 @@ def trellis_decode(const uint16_t[::1] masks, const int32_t[::1] values):
         for k in range(n):
             metrics[(k % STEPS) * BRANCHES + masks[k]] += values[k]
         for step in range(STEPS):
-            wm_butterfly(metrics + step * BRANCHES, BRANCHES)
-        memset(rank, 0, sizeof(rank))
-        for _ in range(2):
-            for step in range(STEPS):
-                wm_viterbi(rank, metrics + step * BRANCHES, scores, ignored)
-                memcpy(rank, scores, sizeof(rank))
-        for i in range(STARTS):
-            p = 0
-            while rank[p] == -2147483647 - 1:
-                p += 1
-            for j in range(p + 1, STATES):
-                if rank[j] > rank[p]:
-                    p = j
-            starts[i] = p
-            rank[p] = -2147483647 - 1
-        for i in range(STARTS):
-            start = starts[i]
-            memcpy(rank, metrics + STATES * start, sizeof(rank))
-            for step in range(1, STEPS):
-                wm_viterbi(rank, metrics + step * BRANCHES, scores, origins[step])
-                memcpy(rank, scores, sizeof(rank))
-            total = rank[start]
-            if i == 0 or total > best:
-                best = total
-                p = start
-                best_path[STEPS - 1] = <uint8_t>p
-                for step in range(STEPS - 1, 0, -1):
-                    p = origins[step][p]
-                    best_path[step - 1] = <uint8_t>p
+            wm.butterfly(metrics + step * BRANCHES, BRANCHES)
+        total = tail_biting(wm, metrics, STEPS, STARTS, path)
     free(metrics)
-    return best, bytes([best_path[k] for k in range(STEPS)])
+    return total, bytes([path[k] for k in range(STEPS)])

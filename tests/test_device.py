@@ -53,14 +53,21 @@ def test_gumbel_select(where: str, dtype: torch.dtype) -> None:
     scores[20:] = scores[20:].round()  # ties
     contexts = torch.randint(0, 500, (30, 4), device=where)
     nonce = torch.randint(0, 64, (30,), device=where)
+    symbol = torch.randint(-1, 256, (30,), device=where)
+    symbol[::2] = -1
     low, high = device.context_states(KEY, contexts)
-    tokens, fit = device.gumbel_select(scores.float().to(where), low, high, nonce)
+    rows = scores.float().to(where)
+    tokens, fit = device.gumbel_select(rows, low, high, nonce, symbol)
+    plain, _ = device.gumbel_select(rows, low, high, nonce)
     expected = [
-        kernels.gumbel_select(row.float().numpy(), state, n)
-        for row, state, n in zip(scores, states(low, high), nonce.tolist(), strict=True)
+        kernels.gumbel_select(row.float().numpy(), state, n, c)
+        for row, state, n, c in zip(
+            scores, states(low, high), nonce.tolist(), symbol.tolist(), strict=True
+        )
     ]
 
     assert tokens.tolist() == expected
+    assert plain[::2].tolist() == expected[::2]
     assert bool(fit.all())
 
 
@@ -86,3 +93,24 @@ def test_greenlist_mask(where: str, vocab: int) -> None:
     ]
 
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("where", DEVICES)
+def test_tournament_scale(where: str) -> None:
+    """The same bits; sums in another order, so equal to rounding."""
+    contexts = torch.randint(0, 1000, (6, 4), device=where)
+    low, high = device.context_states(KEY, contexts)
+    nonce = torch.randint(0, 64, (6,), device=where)
+    p = torch.rand((6, 200), dtype=torch.float64)
+    p[p < 0.7] = 0
+    p /= p.sum(1, keepdim=True)
+    found = device.tournament_scale(p.to(where), low, high, nonce, 30).cpu().numpy()
+    for row, new, state, n in zip(
+        p.numpy(), found, states(low, high), nonce.tolist(), strict=True
+    ):
+        tokens = np.flatnonzero(row).astype(np.uint32)
+        expected = row[tokens]
+        kernels.tournament_scale(expected, tokens, state, n, 30)
+
+        assert np.allclose(new[tokens], expected, rtol=1e-9, atol=1e-300)
+        assert not new[row == 0].any()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watermark import kernels
-from watermark.kernels import reference
+from watermark.kernels import reference, reference_noise
 
 KEY = st.binary(min_size=16, max_size=16)
 TOKENS = st.lists(st.integers(0, 40), max_size=120) | st.lists(
@@ -87,21 +87,69 @@ def test_context_state(key: bytes, context: list[int]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(KEY, TOKENS, st.integers(1, 6), st.integers(0, 5))
-def test_gumbel_score(key: bytes, tokens: list[int], width: int, bits: int) -> None:
-    expected = reference.gumbel_score(tokens, key, width, bits)
+@given(KEY, TOKENS, st.integers(1, 6), st.integers(0, 5), st.data())
+def test_gumbel_score(
+    key: bytes, tokens: list[int], width: int, bits: int, data: st.DataObject
+) -> None:
+    skip = data.draw(st.integers(0, len(tokens)))
+    expected = reference.gumbel_score(tokens, key, width, bits, skip)
 
-    assert reference.gumbel_score(uint32(tokens), key, width, bits) == expected
-    assert kernels.gumbel_score(uint32(tokens), key, width, bits) == expected
+    assert reference.gumbel_score(uint32(tokens), key, width, bits, skip) == expected
+    assert kernels.gumbel_score(uint32(tokens), key, width, bits, skip) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(KEY, TOKENS, st.integers(1, 6), st.integers(0, 5), st.data())
+def test_gumbel_terms_and_words(
+    key: bytes, tokens: list[int], width: int, bits: int, data: st.DataObject
+) -> None:
+    ids, skip = uint32(tokens), data.draw(st.integers(0, len(tokens)))
+    for name in ("token_words", "gumbel_terms"):
+        found = getattr(kernels, name)(ids, key, width, bits, skip)
+        expected = getattr(reference, name)(ids, key, width, bits, skip)
+
+        for one, other in zip(found, expected, strict=True):
+            assert (one.dtype, one.shape) == (other.dtype, other.shape)
+            assert np.array_equal(one, other)
+
+
+def test_the_terms_add_up_to_the_score() -> None:
+    ids = np.random.default_rng(3).integers(0, 9, 500).astype(np.uint32)
+    n, sums = kernels.gumbel_score(ids, bytes(16), 3, 4, 50)
+    positions, terms = kernels.gumbel_terms(ids, bytes(16), 3, 4, 50)
+
+    assert len(positions) == n
+    assert np.allclose(terms.sum(0), sums, rtol=1e-12)
+
+
+def test_contexts_of_the_prompt_are_not_scored() -> None:
+    """Neither a repeated prompt, nor a context that spans the boundary."""
+    prompt = list(range(100, 120))
+    ids = uint32([*prompt, 1, 2, 3, 4, *prompt, 5])
+    positions, _ = kernels.token_words(ids, bytes(16), 3, 0, skip=20)
+    # 1 2 3 4 and the windows up to "102" are new; those wholly of the prompt are not,
+    # but the last of them, 117 118 119, closes the prompt and is not new either.
+    assert positions.tolist() == [23, 24, 25, 26]
+    assert kernels.greenlist_count(ids, bytes(16), 3, 4, 20)[0] == 5
+
+
+def test_everything_skipped_is_nothing_scored() -> None:
+    ids = uint32(list(range(30)))
+
+    assert kernels.gumbel_score(ids, bytes(16), 4, 0, 30) == (0, [0.0])
+    assert kernels.greenlist_count(ids, bytes(16), 4, 4, 30) == (0, 0)
 
 
 @settings(max_examples=60, deadline=None)
-@given(KEY, TOKENS, st.integers(1, 6), st.integers(0, 16))
-def test_greenlist_count(key: bytes, tokens: list[int], width: int, gamma: int) -> None:
-    expected = reference.greenlist_count(tokens, key, width, gamma)
+@given(KEY, TOKENS, st.integers(1, 6), st.integers(0, 16), st.data())
+def test_greenlist_count(
+    key: bytes, tokens: list[int], width: int, gamma: int, data: st.DataObject
+) -> None:
+    ids, skip = uint32(tokens), data.draw(st.integers(0, len(tokens)))
+    expected = reference.greenlist_count(tokens, key, width, gamma, skip)
 
-    assert reference.greenlist_count(uint32(tokens), key, width, gamma) == expected
-    assert kernels.greenlist_count(uint32(tokens), key, width, gamma) == expected
+    assert reference.greenlist_count(ids, key, width, gamma, skip) == expected
+    assert kernels.greenlist_count(ids, key, width, gamma, skip) == expected
 
 
 @settings(deadline=None)
@@ -133,12 +181,27 @@ def test_greenlist_bias(
 
 
 @settings(deadline=None)
-@given(LOGITS, KEY, st.integers(0, 300))
-def test_gumbel_select(logits: list[float], state: bytes, nonce: int) -> None:
+@given(LOGITS, KEY, st.integers(0, 255), st.integers(-1, 255))
+def test_gumbel_select(
+    logits: list[float], state: bytes, nonce: int, symbol: int
+) -> None:
     row = np.asarray(logits, dtype=np.float32)
-    expected = reference.gumbel_select(row.tolist(), state, nonce)
+    expected = reference.gumbel_select(row.tolist(), state, nonce, symbol)
 
-    assert kernels.gumbel_select(row, state, nonce) == expected
+    assert kernels.gumbel_select(row, state, nonce, symbol) == expected
+
+
+def test_gumbel_select_on_a_wide_row() -> None:
+    """More than one chunk of the kernel, survivors far apart, ends not aligned."""
+    rng = np.random.default_rng(5)
+    for size, kept in [(9_001, 40), (9_001, 9_001), (4_096, 3), (64, 64)]:
+        row = np.full(size, -np.inf, np.float32)
+        where = rng.choice(size, kept, replace=False)
+        row[where] = rng.normal(0, 3, kept)
+        row[-1] = row.max()
+
+        expected = reference.gumbel_select(row.tolist(), bytes(16), 3)
+        assert kernels.gumbel_select(row, bytes(16), 3) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,7 +253,7 @@ def test_pilot_search(
 ) -> None:
     element = st.integers(-1024, 1024)
     weights = data.draw(st.lists(element, min_size=count, max_size=count))
-    expected = reference.pilot_search(weights, state, bits, keep)
+    expected = reference_noise.pilot_search(weights, state, bits, keep)
     found = kernels.pilot_search(np.asarray(weights, np.int32), state, bits, keep)
 
     assert found == expected
@@ -199,7 +262,7 @@ def test_pilot_search(
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 65535), max_size=90), st.binary(min_size=8, max_size=8))
 def test_code_bits(masks: list[int], mark_id: bytes) -> None:
-    expected = reference.code_bits(masks, mark_id)
+    expected = reference_noise.code_bits(masks, mark_id)
 
     assert kernels.code_bits(np.asarray(masks, np.uint16), mark_id) == expected
 
@@ -212,7 +275,7 @@ def test_trellis_decode(seed: int) -> None:
     bits = np.frombuffer(kernels.code_bits(masks, rng.bytes(8)), np.uint8)
     signal = 200 * seed * (1 - 2 * bits.astype(np.int32))
     values = (signal + rng.normal(0, 300, 600)).astype(np.int32)
-    expected = reference.trellis_decode(masks, values)
+    expected = reference_noise.trellis_decode(masks, values)
 
     assert kernels.trellis_decode(masks, values) == expected
 
@@ -240,7 +303,13 @@ def test_sizes_that_would_leave_the_buffers_are_refused() -> None:
         lambda: kernels.gumbel_score(ids, b"short", 1, 0),
         lambda: kernels.gumbel_score(ids, state, 0, 0),
         lambda: kernels.gumbel_score(ids, state, 1, 9),
+        lambda: kernels.gumbel_score(ids, state, 1, 0, 3),
+        lambda: kernels.gumbel_terms(ids, state, 1, 0, -1),
+        lambda: kernels.token_words(ids, state, 1, -1),
+        lambda: kernels.gumbel_select(np.zeros(3, np.float32), state, 256, 0),
+        lambda: kernels.gumbel_select(np.zeros(3, np.float32), state, 0, 256),
         lambda: kernels.greenlist_count(ids, state, 64, 4),
+        lambda: kernels.greenlist_count(ids, state, 1, 4, 3),
         lambda: kernels.greenlist_mask(b"short", 3, 4),
         lambda: kernels.pilot_search(np.full(3, 2000, np.int32), state, 2, 1),
         lambda: kernels.pilot_search(np.zeros(3, np.int32), state, 2, 257),

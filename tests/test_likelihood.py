@@ -29,7 +29,8 @@ def model() -> Any:
 def expected(model: Any, ids: list[int], temperature: float = 1.0) -> torch.Tensor:
     with torch.inference_mode():
         logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
-    return (logits / temperature).softmax(-1)
+    chances: torch.Tensor = (logits / temperature).softmax(-1)
+    return chances
 
 
 def test_probabilities_are_the_softmax_of_the_model(model: Any) -> None:

@@ -21,6 +21,7 @@ PUBLIC = {
     "Key",
     "KeyRecord",
     "KeyRing",
+    "Likelihood",
     "Mark",
     "Marked",
     "Record",
@@ -35,6 +36,7 @@ PUBLIC = {
     "errors",
     "policy",
     "verify",
+    "verify_many",
 }
 HEAVY = (
     "torch",

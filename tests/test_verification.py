@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from tests.toys import generate, text_of, words
 from watermark import policy, verification
 from watermark.api import Watermark
 from watermark.assets import DamagedAsset
@@ -35,7 +36,7 @@ from watermark.keys import Key, KeyRecord
 from watermark.marked import Marked
 from watermark.record import Mark, Record
 from watermark.report import Evidence, Report, Verdict
-from watermark.schemes import SCHEMES, default_records, gumbel, noise
+from watermark.schemes import SCHEMES, default_records, noise
 from watermark.sign import c2pa, claims
 from watermark.sign.manifest import ManifestResult
 from watermark.store.leaf import Entry
@@ -49,43 +50,9 @@ FAST = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-VOCABULARY = 400
 
 
-# --- a toy language model, and a toy diffusion model ---------------------------------
-
-
-def words() -> Any:
-    """A tokenizer whose decoding and encoding are inverse: one word for each token."""
-    vocab = {f"w{i}": i for i in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return tokenizer
-
-
-def text_of(ids: list[int]) -> str:
-    return " ".join(f"w{i}" for i in ids)
-
-
-def generate(
-    record: KeyRecord, length: int = 260, *, nonce: int = 3, seed: int = 0
-) -> list[int]:
-    """Tokens from random logits of about 1 nat, marked as an adapter marks them."""
-    rng = np.random.default_rng(seed)
-    order = gumbel.Sequencer(record, nonce)
-    tokens: list[int] = []
-    spent = 0.0
-    while len(tokens) < length:
-        logits = rng.gumbel(size=VOCABULARY).astype(np.float32) * np.float32(2)
-        p = np.exp(logits - logits.max())
-        p /= p.sum()
-        state = order.state(tokens, spent)
-        if state is None:
-            tokens.append(int(rng.choice(VOCABULARY, p=p)))
-            spent -= math.log(float((p**2).sum()))
-        else:
-            tokens.append(gumbel.select(logits, state, nonce))
-    return tokens
+# --- a toy diffusion model ----------------------------------------------------------
 
 
 class Affine:
@@ -221,7 +188,14 @@ def test_ids_text_bytes_and_file_give_the_same_p_values(
         w.verify(tmp_path / "a.txt", tokenizer=words()),
     ]
 
-    assert len({tuple(layer(report, "mark")) for report in reports}) == 1
+    # Spans are places in what was given: token indices, or characters.
+    found = {
+        tuple(replace(e, spans=()) for e in layer(report, "mark")) for report in reports
+    }
+    assert len(found) == 1
+    assert {r.evidence[0].spans for r in reports[:2]} != {
+        r.evidence[0].spans for r in reports[2:]
+    }
 
 
 def test_a_key_file_alone_gives_the_same_evidence(
@@ -248,7 +222,7 @@ def test_a_wrong_key_finds_nothing(stranger: Watermark, marked_ids: list[int]) -
 
 
 def test_every_test_is_paid_for(w: Watermark, marked_ids: list[int]) -> None:
-    """Adjusted p = raw p x nonces x keys x schemes x tokenizers."""
+    """Adjusted p = raw p x nonces x keys x schemes x tokenizers / share of the look."""
     others = [Key.generate() for _ in range(4)]
     records = [r for k in (w.home.ring.newest.key, *others) for r in default_records(k)]
     report = w.verify(marked_ids, keys=records)
@@ -256,7 +230,10 @@ def test_every_test_is_paid_for(w: Watermark, marked_ids: list[int]) -> None:
 
     assert len(marks) == 10  # five keys, two schemes for text
     for e in marks:
-        assert e.hypotheses == (16 if e.scheme == "gumbel" else 1) * 10
+        share = {"whole text": 0.875, "a passage": 0.125}[e.detail.partition(":")[0]]
+        nonces = 16 if share == 0.875 else 1  # a passage's p has paid for them
+        tried = nonces * 10 / share if e.scheme == "gumbel" else 10
+        assert e.hypotheses == math.ceil(tried)
         assert e.log10_p is not None
         assert e.log10_p_raw is not None
         expected = min(0.0, e.log10_p_raw + math.log10(e.hypotheses))
@@ -281,7 +258,8 @@ def test_each_tokenizer_is_a_hypothesis(
     setting = verification.Setting(records=[gumbel_record], tokenizers=both)
     found = verification.verify(load(text_of(marked_ids)), setting)
 
-    assert [e.hypotheses for e in layer(found, "mark")] == [32, 32]
+    (evidence,) = layer(found, "mark")
+    assert evidence.hypotheses == math.ceil(16 * 2 / 0.875)
 
 
 def test_text_without_a_tokenizer_is_inconclusive(w: Watermark) -> None:

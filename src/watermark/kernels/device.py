@@ -123,8 +123,46 @@ def gumbel_noise(word: torch.Tensor) -> torch.Tensor:
     return below + (((table[index + 1] - below) * fraction) >> 24)
 
 
+def token_words(
+    vocab: int,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    nonce: torch.Tensor,
+    symbol: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The word of every token of the vocabulary: `reference.token_word`.
+
+    Args:
+        vocab: tokens 0 to vocab - 1.
+        low: int64 (batch,), states.
+        high: int64 (batch,), states.
+        nonce: int64 (batch,).
+        symbol: int64 (batch,), payload symbols, -1 where a row carries none.
+
+    Returns:
+        int64 (batch, vocab) in [0, 2**32).
+    """
+    second, lane = nonce >> 2, nonce & 3
+    if symbol is not None:
+        coded = 1 << 30 | nonce << 6 | symbol >> 2
+        second = torch.where(symbol < 0, second, coded)
+        lane = torch.where(symbol < 0, lane, symbol & 3)
+    token = torch.arange(vocab, device=low.device)[None, :]
+    block = words(low[:, None], high[:, None], token, second[:, None])
+    which = lane[:, None]
+    return torch.where(
+        which < 2,
+        torch.where(which == 0, block[0], block[1]),
+        torch.where(which == 2, block[2], block[3]),
+    )
+
+
 def gumbel_select(
-    scores: torch.Tensor, low: torch.Tensor, high: torch.Tensor, nonce: torch.Tensor
+    scores: torch.Tensor,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    nonce: torch.Tensor,
+    symbol: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The token the key chooses in each row, and whether the row could be sampled.
 
@@ -133,27 +171,52 @@ def gumbel_select(
         low: int64 (batch,), states.
         high: int64 (batch,), states.
         nonce: int64 (batch,).
+        symbol: int64 (batch,), payload symbols, -1 where a row carries none.
 
     Returns:
         (tokens, fit): int64 (batch,) and bool (batch,); False for NaN or +inf in the
         row, or nothing finite.
     """
-    token = torch.arange(scores.shape[1], device=scores.device)[None, :]
-    block = words(low[:, None], high[:, None], token, (nonce >> 2)[:, None])
-    word = torch.gather(
-        torch.stack(block, dim=-1),
-        -1,
-        (nonce & 3)[:, None, None].expand(-1, scores.shape[1], 1),
-    ).squeeze(-1)
+    word = token_words(scores.shape[1], low, high, nonce, symbol)
     top = scores.max(dim=1, keepdim=True).values
     fit = torch.isfinite(top.squeeze(1)) & ~torch.isnan(scores).any(dim=1)
     distance = (scores.double() - top.double()).clamp(min=LOGIT_FLOOR)
     value = torch.round(distance * (1 << NOISE_BITS)).nan_to_num(0).to(torch.int64)
     value = value + gumbel_noise(word)
     # The smaller token wins a tie: argmax alone does not promise which it returns.
+    token = torch.arange(scores.shape[1], device=scores.device)[None, :]
     value = (value << 24) + ((1 << 24) - 1 - token)
     value = value.masked_fill(scores == -torch.inf, -(1 << 62))
     return value.argmax(dim=1), fit
+
+
+def tournament_scale(
+    p: torch.Tensor,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    nonce: torch.Tensor,
+    layers: int,
+) -> torch.Tensor:
+    """The probabilities of each row after all layers of `tournament`.
+
+    The words are the kernel's, bit for bit; a sum on a device has its own order, so the
+    probabilities agree to rounding only.
+
+    Args:
+        p: float (batch, vocab), zero where a token cannot be sampled.
+        low: int64 (batch,), states.
+        high: int64 (batch,), states.
+        nonce: int64 (batch,).
+        layers: 1 to 32.
+
+    Returns:
+        As `p`, in the same dtype.
+    """
+    word = token_words(p.shape[1], low, high, nonce)
+    for layer in range(1, layers + 1):
+        bit = (word >> (32 - layer)) & 1
+        p = p * (1 + bit - (p * bit).sum(1, keepdim=True))
+    return p
 
 
 def greenlist_mask(

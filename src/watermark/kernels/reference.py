@@ -1,9 +1,12 @@
 """What every kernel computes, in plain Python. The tests hold the two equal.
 
+Here: keyed words, `gumbel` and `greenlist`. `reference_payload`, `reference_tournament`
+and `reference_noise` say the rest.
+
 Nothing here is fast, and nothing here is approximate: integers throughout, so that a
-mark made on one machine, device or dtype is the same on every other. The one use of
-floating point is the logarithm of a product in `gumbel_score`, where order and rounding
-are fixed.
+mark made on one machine, device or dtype is the same on every other. Where floating
+point is used (logarithms of products, tournament probabilities), order and rounding are
+fixed.
 
 Sources: SipHash (Aumasson and Bernstein 2012), Philox4x32-10 (Salmon et al., SC 2011),
 Gumbel-max sampling with a keyed generator (Aaronson 2022).
@@ -14,8 +17,11 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Numbers(Protocol):
@@ -30,11 +36,9 @@ MASK32 = 0xFFFFFFFF
 MASK64 = 0xFFFFFFFFFFFFFFFF
 NOISE_BITS = 24  # Gumbel noise and logits are compared in units of 2**-24 nats
 LOGIT_FLOOR = -64.0  # no candidate this far below the best can win: noise spans 26 nats
-STEPS = 8  # bytes of a mark id, one trellis step each
-START_STATES = 8  # start states that the tail-biting search tries
 
 
-def _integers(values: Numbers) -> list[int]:
+def integers(values: Numbers) -> list[int]:
     """As Python integers, which never overflow; those of an array would."""
     return [int(value) for value in values]
 
@@ -159,16 +163,29 @@ def gumbel_noise(word: int) -> int:
     return nodes[index] + (((nodes[index + 1] - nodes[index]) * fraction) >> 24)
 
 
-def gumbel_select(logits: Numbers, state: bytes, nonce: int) -> int:
+def token_word(state: bytes, token: int, nonce: int, symbol: int = -1) -> int:
+    """The word that u is made of, for one candidate token.
+
+    Philox counter (token, nonce >> 2), word nonce & 3; where the context carries a
+    symbol of a payload, counter (token, 1 << 30 | nonce << 6 | symbol >> 2), word
+    symbol & 3. Counter 1 << 31 is `context_roles`'s, so the three never meet.
+    """
+    if symbol < 0:
+        return words(state, token, nonce >> 2)[nonce & 3]
+    return words(state, token, 1 << 30 | nonce << 6 | symbol >> 2)[symbol & 3]
+
+
+def gumbel_select(logits: Numbers, state: bytes, nonce: int, symbol: int = -1) -> int:
     """The token that keyed Gumbel-max sampling chooses.
 
     ``argmax_x round(2**24 max(l_x - max l, -64)) + noise(u_x)``, the smallest token
-    where two are equal; u_x from Philox counter (x, nonce >> 2), word nonce & 3.
+    where two are equal; u_x from `token_word`.
 
     Args:
         logits: float32 values; -inf excludes a token.
         state: 16 bytes from `context_state`.
-        nonce: 0 to 2**34 - 1.
+        nonce: 0 to 2**32 - 1; 0 to 255 where there is a symbol.
+        symbol: the payload symbol that the context carries, 0 to 255, or -1.
 
     Returns:
         The token; -1 where a logit is NaN or +inf; -2 where none is finite.
@@ -183,14 +200,63 @@ def gumbel_select(logits: Numbers, state: bytes, nonce: int) -> int:
         if logit == -math.inf:
             continue
         value = round(max(float(logit) - float(top), LOGIT_FLOOR) * (1 << NOISE_BITS))
-        value += gumbel_noise(words(state, token, nonce >> 2)[nonce & 3])
+        value += gumbel_noise(token_word(state, token, nonce, symbol))
         if value > best:
             best, chosen = value, token
     return chosen
 
 
+def fresh_contexts(
+    tokens: list[int], width: int, skip: int
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The first use of each context: the index of the token after it, and the context.
+
+    The first `skip` tokens are a prompt. Contexts that occur in it are never fresh, and
+    the text starts anew after it: no context spans the boundary.
+    """
+    if not 0 <= skip <= len(tokens):
+        raise ValueError(f"skip is {skip}, expected 0 to {len(tokens)}")
+    seen = {tuple(tokens[i - width : i]) for i in range(width, skip + 1)}
+    for i in range(skip + width, len(tokens)):
+        context = tuple(tokens[i - width : i])
+        if context not in seen:
+            seen.add(context)
+            yield i, context
+
+
+class LogSums:
+    """Sums of ``-log(1 - word / 2**32)``: one logarithm for every 16 factors.
+
+    Sixteen factors of at least 2**-32 cannot underflow.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.n = 0
+        self._sums = [0.0] * count
+        self._products = [1.0] * count
+
+    def add(self, drawn: Iterable[int]) -> None:
+        """One term for each sum."""
+        self.n += 1
+        for j, word in enumerate(drawn):
+            self._products[j] *= (4294967296.0 - word) * 2.0**-32
+        if self.n % 16 == 0:
+            self._close()
+
+    def totals(self) -> list[float]:
+        """The sums of all terms so far."""
+        if self.n % 16:
+            self._close()
+        return self._sums
+
+    def _close(self) -> None:
+        for j, product in enumerate(self._products):
+            self._sums[j] -= math.log(product)
+            self._products[j] = 1.0
+
+
 def gumbel_score(
-    tokens: Numbers, key: bytes, width: int, nonce_bits: int
+    tokens: Numbers, key: bytes, width: int, nonce_bits: int, skip: int = 0
 ) -> tuple[int, list[float]]:
     """Sum of ``-log(1 - u)`` over distinct contexts, for each nonce.
 
@@ -205,31 +271,58 @@ def gumbel_score(
         key: 16-byte SipHash key.
         width: tokens of context, h.
         nonce_bits: 2**nonce_bits nonces are scored, 0 to 8.
+        skip: tokens of prompt at the start. They are not scored, and their contexts
+            count as seen.
 
     Returns:
         (n, sums): the number of distinct contexts and one sum for each nonce.
     """
-    tokens = _integers(tokens)
-    nonces = 1 << nonce_bits
-    sums, products = [0.0] * nonces, [1.0] * nonces
-    seen: set[tuple[int, ...]] = set()
-    for i in range(width, len(tokens)):
-        context = tuple(tokens[i - width : i])
-        if context in seen:
-            continue
-        seen.add(context)
+    tokens = integers(tokens)
+    sums = LogSums(1 << nonce_bits)
+    for i, context in fresh_contexts(tokens, width, skip):
         state = context_state(key, context)
-        for nonce in range(nonces):
-            word = words(state, tokens[i], nonce >> 2)[nonce & 3]
-            products[nonce] *= (4294967296.0 - word) * 2.0**-32
-        if len(seen) % 16 == 0:  # 16 factors of at least 2**-32 cannot underflow
-            for nonce in range(nonces):
-                sums[nonce] -= math.log(products[nonce])
-                products[nonce] = 1.0
-    if len(seen) % 16:
-        for nonce in range(nonces):
-            sums[nonce] -= math.log(products[nonce])
-    return len(seen), sums
+        sums.add(token_word(state, tokens[i], v) for v in range(1 << nonce_bits))
+    return sums.n, sums.totals()
+
+
+def token_words(
+    tokens: Numbers, key: bytes, width: int, nonce_bits: int, skip: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The words of every token that `gumbel_score` scores.
+
+    Args: as for `gumbel_score`.
+
+    Returns:
+        (positions, words): indices into `tokens`, rising, uint32 (n,); and uint32
+        (n, nonces).
+    """
+    tokens = integers(tokens)
+    positions, drawn = [], []
+    for i, context in fresh_contexts(tokens, width, skip):
+        state = context_state(key, context)
+        positions.append(i)
+        drawn.append([token_word(state, tokens[i], v) for v in range(1 << nonce_bits)])
+    shaped = np.asarray(drawn, np.uint32).reshape(-1, 1 << nonce_bits)
+    return np.asarray(positions, np.uint32), shaped
+
+
+def gumbel_terms(
+    tokens: Numbers, key: bytes, width: int, nonce_bits: int, skip: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """The terms ``-log(1 - u)`` that `gumbel_score` sums.
+
+    Args: as for `gumbel_score`.
+
+    Returns:
+        (positions, terms): indices of the scored tokens, rising, uint32 (n,); and
+        float64 (n, nonces), nats, in [0, 22.2].
+    """
+    positions, drawn = token_words(tokens, key, width, nonce_bits, skip)
+    terms = [
+        [-math.log((4294967296.0 - word) * 2.0**-32) for word in row]
+        for row in drawn.tolist()
+    ]
+    return positions, np.asarray(terms, np.float64).reshape(drawn.shape)
 
 
 def is_green(state: bytes, token: int, gamma16: int) -> bool:
@@ -239,11 +332,19 @@ def is_green(state: bytes, token: int, gamma16: int) -> bool:
 
 
 def greenlist_count(
-    tokens: Numbers, key: bytes, width: int, gamma16: int
+    tokens: Numbers, key: bytes, width: int, gamma16: int, skip: int = 0
 ) -> tuple[int, int]:
-    """Distinct (context, token) pairs, and how many of them are green."""
-    tokens = _integers(tokens)
-    pairs = {tuple(tokens[i - width : i + 1]) for i in range(width, len(tokens))}
+    """Distinct (context, token) pairs, and how many of them are green.
+
+    Pairs that occur in the first `skip` tokens, a prompt, are left out; no pair spans
+    the boundary.
+    """
+    tokens = integers(tokens)
+    if not 0 <= skip <= len(tokens):
+        raise ValueError(f"skip is {skip}, expected 0 to {len(tokens)}")
+    prompt = {tuple(tokens[i - width : i + 1]) for i in range(width, skip)}
+    pairs = {tuple(tokens[i - width : i + 1]) for i in range(skip + width, len(tokens))}
+    pairs -= prompt
     green = sum(
         is_green(context_state(key, pair[:-1]), pair[-1], gamma16) for pair in pairs
     )
@@ -267,126 +368,3 @@ def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> int
     if any(math.isnan(logit) for logit in logits):
         return -1
     return sum(logit > -math.inf for logit in logits)
-
-
-# --- latents -------------------------------------------------------------------------
-
-
-def pilot_search(
-    weights: Numbers, state: bytes, nonce_bits: int, keep: int
-) -> list[tuple[int, int]]:
-    """The nonces whose keyed signs agree best with the pilot coordinates.
-
-    A first pass counts agreeing signs over the first 2,048 coordinates and keeps the
-    best tenth (at least `keep`, ties kept); the second ranks those by the exact sum.
-
-    Args:
-        weights: one signed integer per pilot coordinate, |w| <= 1024.
-        state: 16 bytes; the signs of nonce v are the bits of ``stream(state, v, ...)``,
-            least significant first, 1 meaning minus.
-        nonce_bits: nonces 0 to 2**nonce_bits - 1 are searched.
-        keep: how many to return.
-
-    Returns:
-        (sum, nonce) pairs, largest sum first, smaller nonce first among equals.
-    """
-    weights = _integers(weights)
-    count = len(weights)
-    hard = [1 if w < 0 else 0 for w in weights]
-    head = min(count, 2048)
-    agree = []
-    for nonce in range(1 << nonce_bits):
-        bits = _bits(stream(state, nonce, (count + 31) // 32))
-        agree.append(sum(hard[i] == bits[i] for i in range(head)))
-    wanted = min(len(agree), max(keep, len(agree) // 10))
-    cut = sorted(agree, reverse=True)[wanted - 1]
-    scored = []
-    for nonce, value in enumerate(agree):
-        if value >= cut:
-            bits = _bits(stream(state, nonce, (count + 31) // 32))
-            total = sum(-w if bits[i] else w for i, w in enumerate(weights))
-            scored.append((total, nonce))
-    return sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:keep]
-
-
-def _bits(data: bytes) -> list[int]:
-    return [(byte >> k) & 1 for byte in data for k in range(8)]
-
-
-def code_bits(masks: Numbers, mark_id: bytes) -> bytes:
-    """The coded bit of each data coordinate: a tail-biting byte trellis.
-
-    Coordinate k belongs to step ``i = k % 8`` and has a 16-bit mask; its bit is the
-    parity of ``mask & (b[i-1] << 8 | b[i])``, where b are the bytes of `mark_id` and
-    b[-1] is the last.
-    """
-    pairs = [mark_id[i - 1] << 8 | mark_id[i] for i in range(STEPS)]
-    masks = _integers(masks)
-    return bytes((m & pairs[k % STEPS]).bit_count() & 1 for k, m in enumerate(masks))
-
-
-def trellis_decode(masks: Numbers, values: Numbers) -> tuple[int, bytes]:
-    """The mark id that agrees best with `values`, and its agreement.
-
-    Branch metrics of all 65,536 byte pairs of a step come from one Walsh-Hadamard
-    transform; two laps of unconstrained Viterbi rank the end states; the best 8 are
-    decoded with the path forced to bite its tail.
-
-    Args:
-        masks: as for `code_bits`.
-        values: one signed integer per coordinate, its keyed sign already removed.
-
-    Returns:
-        (sum, mark_id) with ``sum = sum(value * (-1)**bit)`` over the coordinates.
-    """
-    masks, values = _integers(masks), _integers(values)
-    metrics = []
-    for step in range(STEPS):
-        table = [0] * 65536
-        for k in range(step, len(masks), STEPS):
-            table[masks[k]] += values[k]
-        metrics.append(_walsh_hadamard(table))
-    rank = [0] * 256
-    for step in range(2 * STEPS):
-        rank = _viterbi_step(rank, metrics[step % STEPS])[0]
-    starts = sorted(range(256), key=lambda s: (-rank[s], s))[:START_STATES]
-    best: tuple[int, bytes] | None = None
-    for start in starts:
-        total, path = _viterbi_from(start, metrics)
-        if best is None or total > best[0]:
-            best = (total, path)
-    return best if best is not None else (0, bytes(STEPS))
-
-
-def _walsh_hadamard(table: list[int]) -> list[int]:
-    half = 1
-    while half < len(table):
-        for i in range(0, len(table), 2 * half):
-            for j in range(i, i + half):
-                a, b = table[j], table[j + half]
-                table[j], table[j + half] = a + b, a - b
-        half *= 2
-    return table
-
-
-def _viterbi_step(before: list[int], metric: list[int]) -> tuple[list[int], list[int]]:
-    after, origin = [], []
-    for state in range(256):
-        scores = [before[p] + metric[p << 8 | state] for p in range(256)]
-        top = max(scores)
-        after.append(top)
-        origin.append(scores.index(top))
-    return after, origin
-
-
-def _viterbi_from(start: int, metrics: list[list[int]]) -> tuple[int, bytes]:
-    scores = [metrics[0][start << 8 | state] for state in range(256)]
-    origins: list[list[int]] = []
-    for step in range(1, STEPS):
-        scores, origin = _viterbi_step(scores, metrics[step])
-        origins.append(origin)
-    state, path = start, [start]
-    for origin in reversed(origins):
-        state = origin[state]
-        path.append(state)
-    return scores[start], bytes(reversed(path))

@@ -28,7 +28,19 @@ def adapter_for(obj: Any) -> ModuleType:
 
         if transformers.supports(obj):
             return transformers
+    if "llama_cpp" in families:
+        from watermark.pipelines import llama_cpp
+
+        if llama_cpp.supports(obj):
+            return llama_cpp
+    inner = getattr(obj, "_orig_mod", None)  # of what torch.compile returns
+    if inner is not None:
+        raise UnsupportedPipeline(
+            f"a compiled wrapper of {type(inner).__name__} was given: attach the model "
+            "inside, model._orig_mod; the wrapper's generate() is then marked too"
+        )
     raise UnsupportedPipeline(
         f"a {type(obj).__module__}.{type(obj).__name__} was given, expected a "
-        "transformers model that can generate, or a diffusers pipeline"
+        "transformers model that can generate, a diffusers pipeline or a Llama of "
+        "llama_cpp"
     )

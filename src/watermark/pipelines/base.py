@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from watermark.errors import AlreadyAttached, UnsupportedPipeline
-from watermark.keys import KeyRecord
+from watermark.errors import AlreadyAttached, KeyFileError, UnsupportedPipeline
+from watermark.files import write_atomically
+from watermark.keys import Key, KeyRecord
 from watermark.record import Record
 
 OnUnsupported = Literal["raise", "warn"]
+# The key record beside a saved model: what a detector must know, and no secret.
+RECORD_FILE = "watermark.json"
+MAX_RECORD_BYTES = 1 << 16
 # Called with the records of one call, and the objects they are of where those can be
 # told apart by identity, before the output is handed over; when it returns, the records
 # are durable.
@@ -97,6 +103,20 @@ class Attachment:
             self._host.__class__ = self._original
             self._original = None
 
+    def save(self, folder: str | Path) -> Path:
+        """Write the key record, without its secret, beside a saved model.
+
+        Returns:
+            The path of the file, ``watermark.json``, which `load_record` reads.
+
+        Raises:
+            OSError: the folder is missing or refuses.
+        """
+        path = Path(folder) / RECORD_FILE
+        text = json.dumps(self.key_record.to_dict(), indent=1) + "\n"
+        write_atomically(path, text.encode(), replace=True)
+        return path
+
     def status(self) -> Status:
         """What this attachment has done so far."""
         return Status(
@@ -128,3 +148,30 @@ class Attachment:
             f"<Attachment {state.scheme} {state.key_id} on "
             f"{type(self._host).__name__}, {state.outputs} outputs>"
         )
+
+
+def load_record(folder: str | Path, *, key: Key | None = None) -> KeyRecord:
+    """The key record that `Attachment.save` wrote beside a model.
+
+    Args:
+        folder: where the model was saved.
+        key: the key it names, which marking and detection need; the file has none.
+
+    Raises:
+        KeyFileError: there is no such file, or it is no key record.
+        WeakKey: `key` is not the key it names.
+    """
+    path = Path(folder) / RECORD_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECORD_BYTES + 1)
+        if len(data) > MAX_RECORD_BYTES:
+            raise KeyFileError(
+                f"{path} is larger than {MAX_RECORD_BYTES} bytes: it is no key record"
+            )
+        found = json.loads(data)
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        raise KeyFileError(f"{path} is no JSON: it is no key record") from None
+    return KeyRecord.from_dict(found, key=key)

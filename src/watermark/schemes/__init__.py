@@ -7,14 +7,16 @@ A scheme knows no pipeline and no file. Its detector has the same name in
 from __future__ import annotations
 
 from watermark.keys import Key, KeyRecord
-from watermark.schemes import greenlist, gumbel, noise
+from watermark.schemes import greenlist, gumbel, noise, tournament
 from watermark.schemes.base import Scheme as Scheme
 
+# Tested where nobody says what was used: each is one more hypothesis in every answer.
+DEFAULTS = (gumbel.SCHEME, greenlist.SCHEME, noise.SCHEME)
 SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme for scheme in (gumbel.SCHEME, greenlist.SCHEME, noise.SCHEME)
+    scheme.name: scheme for scheme in (*DEFAULTS, tournament.SCHEME)
 }
 
 
 def default_records(key: Key, epoch: int = 0) -> list[KeyRecord]:
-    """One record per scheme, with default parameters and for any vocabulary."""
-    return [scheme.record(key, epoch=epoch) for scheme in SCHEMES.values()]
+    """One record per default scheme, with default parameters and for any vocabulary."""
+    return [scheme.record(key, epoch=epoch) for scheme in DEFAULTS]

@@ -66,3 +66,11 @@ def within(parameters: Mapping[str, Parameter], name: str, low: int, high: int) 
     value = parameters[name]
     if not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}, expected an integer in {low}..{high}")
+
+
+def option(parameters: Mapping[str, Parameter], name: str) -> int:
+    """An integer parameter that is 0, off, in records older than the parameter."""
+    value = parameters.get(name, 0)
+    if not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}, expected an integer")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -83,8 +82,7 @@ def _look(
         estimate = setting.inverter.noise(pixels, steps=steps)
         for record in records:
             score = noise_detector.score(estimate, Code(record, estimate.shape))
-            tests = math.ceil(len(records) / share)
-            evidence = mark_evidence(record, score, tests, setting)
+            evidence = mark_evidence(record, score, len(records) / share, setting)
             evidence = replace(evidence, detail=f"{evidence.detail}, {steps} steps")
             before = best.get(record.test)
             if before is None or (evidence.log10_p or 0.0) < (before.log10_p or 0.0):

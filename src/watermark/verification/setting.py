@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.detectors.base import Score
+from watermark.detectors.base import LN10, Score
 from watermark.keys import KeyRecord
+from watermark.likelihood import Likelihood
 from watermark.record import Mark
 from watermark.report import Evidence, Reason
 from watermark.store.ledger import Ledger
@@ -23,6 +24,7 @@ from watermark.tokenizer import TextTokenizer
 LOOKS = {
     "quick": ((10, 0.5),),
     "normal": ((10, 0.5), (25, 0.25), (50, 0.125)),
+    "thorough": ((10, 0.5), (25, 0.25), (50, 0.125)),
 }
 
 
@@ -45,18 +47,24 @@ class Setting:
         records: key records that could have marked the asset.
         tokenizers: to read text with; each counts as a hypothesis.
         given_tokenizer: whether the caller named the tokenizer.
+        prompt: of a text, where it is known: its contexts do not count.
+        prompt_ids: the same as token ids.
+        likelihood: of the language model that could have written the text, or None.
         inverter: of the pipeline that could have made the picture, or None.
         ledger: to look marks and digests up in, or None.
         anchors: trusted root certificates, PEM.
         revoked: ids of revoked keys.
         own: ids of the keys of one provider: two of them firing is no contradiction.
         max_fpr: a mark decides at or below this adjusted p-value.
-        effort: a row of `LOOKS`.
+        effort: a row of `LOOKS`; for texts, how many readings and looks.
     """
 
     records: Sequence[KeyRecord] = ()
     tokenizers: Sequence[TextTokenizer] = ()
     given_tokenizer: bool = False
+    prompt: str = ""
+    prompt_ids: Sequence[int] = ()
+    likelihood: Likelihood | None = None
     inverter: Inverter | None = None
     ledger: Ledger | None = None
     anchors: bytes = b""
@@ -74,12 +82,29 @@ class Findings:
     open: list[Reason] = field(default_factory=list)  # a layer could not be looked at
     conflicts: list[Reason] = field(default_factory=list)
     power: list[Reason] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)  # told whatever the verdict
 
 
 def mark_evidence(
-    record: KeyRecord, score: Score, tests: int, setting: Setting
+    record: KeyRecord,
+    score: Score,
+    tests: float,
+    setting: Setting,
+    *,
+    spans: tuple[tuple[int, int], ...] = (),
+    detail: str = "",
 ) -> Evidence:
-    """Evidence of one score, adjusted for `tests` tests."""
+    """Evidence of one score, adjusted for `tests` tests.
+
+    Args:
+        record: what was tested.
+        score: what its detector said.
+        tests: how many tests this call made, over the share of the budget of this one.
+        setting: whose keys are revoked.
+        spans: where the mark lies.
+        detail: which look this was.
+    """
+    hypotheses = math.ceil(score.hypotheses * tests - 1e-9)
     codes = ("key-revoked",) if record.kid in setting.revoked else ()
     return Evidence(
         layer="mark",
@@ -87,13 +112,15 @@ def mark_evidence(
         scheme=record.scheme,
         version=record.version,
         key_id=record.kid,
-        log10_p=score.log10_p(tests),
-        log10_p_raw=score.ln_p / math.log(10),
-        hypotheses=score.hypotheses * tests,
+        log10_p=min(0.0, (score.ln_p + math.log(hypotheses)) / LN10),
+        log10_p_raw=score.ln_p / LN10,
+        hypotheses=hypotheses,
         n=score.n,
         payload=score.payload,
+        spans=spans,
         codes=codes,
-        detail=f"statistic {score.statistic:.2f} over {score.n} observations",
+        detail=f"{detail}: " * bool(detail)
+        + f"statistic {score.statistic:.2f} over {score.n} observations",
     )
 
 

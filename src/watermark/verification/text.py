@@ -1,20 +1,39 @@
-"""Marks in a text: every key record on every reading."""
+"""Marks in a text: every key record on every reading.
+
+One record and one reading get several looks, each with its share of the error budget,
+fixed beforehand: p is the least p_j / share_j, times the records and readings tried.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from watermark.assets.loading import Asset
-from watermark.detectors import greenlist, gumbel
-from watermark.errors import TokenizerMismatch
+from watermark.detectors import greenlist, gumbel, spans, tournament, weighted
+from watermark.detectors.base import Score
+from watermark.errors import InvalidSignal, TokenizerMismatch
 from watermark.keys import KeyRecord
-from watermark.report import Reason
+from watermark.report import Evidence, Reason
+from watermark.verification.reading import Reading, readings
 from watermark.verification.setting import Findings, Setting, mark_evidence
 
-TEXT_DETECTORS = {"gumbel": gumbel, "greenlist": greenlist}
+TEXT_DETECTORS = {"gumbel": gumbel, "greenlist": greenlist, "tournament": tournament}
+# Shares of the looks at one text: the whole of it; its best passage; the whole weighed
+# by a model. What is not looked at costs nothing only if it was so beforehand: the
+# effort and the model are the caller's choice, not the text's.
+WHOLE = {"whole": 1.0}
+PASSAGE = {"whole": 0.875, "passage": 0.125}
+MODEL = {"whole": 0.25, "passage": 0.125, "model": 0.625}
+LOCALISED = 1e-3  # family-wise error of the spans that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    name: str
+    share: float
+    score: Score
+    passages: Sequence[spans.Span] = ()
 
 
 def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
@@ -23,7 +42,7 @@ def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
     if not records:
         found.open.append(Reason("no-key", "no key record of a text scheme is at hand"))
         return
-    pairs = _readings(asset, records, setting)
+    pairs = _pairs(records, readings(asset, setting, found), setting)
     read = {record.test for record, _ in pairs}
     unread = [r for r in records if r.test not in read]
     if unread and not setting.given_tokenizer:
@@ -35,17 +54,120 @@ def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
                 "this, or give the ids themselves",
             )
         )
-    if not pairs:
-        return
-    seen: dict[str, int] = {}
-    for record, ids in pairs:
-        score = TEXT_DETECTORS[record.scheme].score(ids, record)
-        found.evidence.append(mark_evidence(record, score, len(pairs), setting))
-        seen[record.scheme] = max(seen.get(record.scheme, 0), score.n)
-    # A scheme that is only there by default tells its power; one that is known to be
-    # in use, or the default scheme itself, has to have it.
+    best: dict[tuple[object, ...], Evidence] = {}
+    for record, reading in pairs:
+        evidence = _test(record, reading, len(pairs), setting, found)
+        before = best.get(record.test)
+        if before is None or _log10_p(evidence) < _log10_p(before):
+            best[record.test] = evidence
+    found.evidence += best.values()
+    _power(records, list(best.values()), found)
+
+
+def _pairs(
+    records: Sequence[KeyRecord], read: Sequence[Reading], setting: Setting
+) -> list[tuple[KeyRecord, Reading]]:
+    """Each distinct test with the readings it applies to."""
+    wanted = {r.tokenizer for r in records if r.tokenizer is not None}
+    given = {r.tokenizer for r in read if r.tokenizer}
+    fits = given & wanted or any(
+        r.tokenizer is None and r.vocab_size is not None for r in records
+    )
+    if setting.given_tokenizer and given and wanted and not fits:
+        names = ", ".join(sorted(digest[:12] for digest in wanted))
+        raise TokenizerMismatch(
+            f"the tokenizer given has digest {min(given)[:12]}, the key records name "
+            f"{names}: its ids would mean nothing. Pass the tokenizer of the model "
+            "that marked"
+        )
+    pairs: dict[tuple[object, ...], tuple[KeyRecord, Reading]] = {}
+    for reading in read:
+        for record in records:
+            if not reading.tokenizer or record.tokenizer in (None, reading.tokenizer):
+                name = (record.test, reading.tokenizer, reading.view)
+                pairs.setdefault(name, (record, reading))
+    return list(pairs.values())
+
+
+def _test(
+    record: KeyRecord,
+    reading: Reading,
+    pairs: int,
+    setting: Setting,
+    found: Findings,
+) -> Evidence:
+    """The best look at one reading under one record, as evidence."""
+    looks = list(_looks(record, reading, pairs, setting, found))
+    passages = next((look.passages for look in looks if look.passages), ())
+    evidence = [
+        mark_evidence(
+            record,
+            look.score,
+            pairs / look.share,
+            setting,
+            spans=tuple(reading.span(s.start, s.end) for s in passages),
+            detail=", ".join(filter(None, (look.name, reading.view))),
+        )
+        for look in looks
+    ]
+    return min(evidence, key=_log10_p)
+
+
+def _looks(
+    record: KeyRecord,
+    reading: Reading,
+    pairs: int,
+    setting: Setting,
+    found: Findings,
+) -> Iterator[_Look]:
+    plain = record.scheme == "gumbel" and not record.parameters.get("payload_bits")
+    shares = WHOLE if setting.effort == "quick" or not plain else PASSAGE
+    if plain and setting.likelihood is not None:
+        shares = MODEL
+    detector = TEXT_DETECTORS[record.scheme]
+    whole = detector.score(reading.ids, record, skip=reading.skip)
+    yield _Look("whole text", shares["whole"], whole)
+    if "passage" in shares:
+        passages = spans.find(reading.ids, record, LOCALISED / pairs, skip=reading.skip)
+        if passages:
+            yield _Look("a passage", shares["passage"], _best(passages), passages)
+    if "model" in shares and setting.likelihood is not None:
+        text, prompt = reading.ids[reading.skip :], reading.ids[: reading.skip]
+        try:
+            chances = setting.likelihood.probabilities(text, prompt.tolist())
+        except InvalidSignal as error:
+            found.open.append(Reason("other-model", str(error)))
+            return
+        score = weighted.score(reading.ids, record, chances, skip=reading.skip)
+        yield _Look("weighed by the model", shares["model"], score)
+
+
+def _best(passages: Sequence[spans.Span]) -> Score:
+    """The clearest passage; what it tried is in its p-value already."""
+    best = min(passages, key=lambda span: span.ln_p)
+    n = best.end - best.start
+    return Score(
+        ln_p=best.ln_p, hypotheses=1, n=n, statistic=-best.ln_p, nonce=best.nonce
+    )
+
+
+def _log10_p(evidence: Evidence) -> float:
+    return 0.0 if evidence.log10_p is None else evidence.log10_p
+
+
+def _power(
+    records: Sequence[KeyRecord], evidence: Sequence[Evidence], found: Findings
+) -> None:
+    """Say what these texts are long enough for.
+
+    A scheme that is only there by default tells its power; one that is known to be in
+    use, or the default scheme itself, has to have it.
+    """
     in_use = {r.scheme for r in records if r.vocab_size is not None} | {"gumbel"}
-    for scheme, n in seen.items():
+    longest: dict[str, int] = {}
+    for one in evidence:
+        longest[one.scheme] = max(longest.get(one.scheme, 0), one.n)
+    for scheme, n in longest.items():
         enough = TEXT_DETECTORS[scheme].ENOUGH
         detail = (
             f"{n} distinct contexts for {scheme}; about {enough} decide in 90 % of "
@@ -55,31 +177,3 @@ def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             found.open.append(Reason("too-short", detail))
         else:
             found.power.append(Reason("power", detail))
-
-
-def _readings(
-    asset: Asset, records: Sequence[KeyRecord], setting: Setting
-) -> list[tuple[KeyRecord, Any]]:
-    """Each distinct test with the ids it applies to."""
-    pairs: dict[tuple[Any, ...], tuple[KeyRecord, Any]] = {}
-    if asset.tokens is not None:
-        for record in records:
-            pairs.setdefault(record.test, (record, asset.tokens))
-        return list(pairs.values())
-    for tokenizer in setting.tokenizers:
-        usable = [r for r in records if r.tokenizer in (None, tokenizer.digest)]
-        wanted = {r.tokenizer for r in records if r.tokenizer is not None}
-        fits = tokenizer.digest in wanted or any(
-            r.tokenizer is None and r.vocab_size is not None for r in records
-        )
-        if setting.given_tokenizer and wanted and not fits:
-            names = ", ".join(sorted(digest[:12] for digest in wanted))
-            raise TokenizerMismatch(
-                f"the tokenizer given has digest {tokenizer.digest[:12]}, the key "
-                f"records name {names}: its ids would mean nothing. Pass the tokenizer "
-                "of the model that marked"
-            )
-        ids = np.asarray(tokenizer.encode(asset.text or ""), dtype=np.uint32)
-        for record in usable:
-            pairs.setdefault((*record.test, tokenizer.digest), (record, ids))
-    return list(pairs.values())

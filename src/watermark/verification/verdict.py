@@ -55,7 +55,7 @@ def judge(
         verdict=verdict,
         kind=asset.kind,
         evidence=tuple(found.evidence),
-        reasons=tuple(reasons),
+        reasons=(*reasons, *found.notes),
         sha256=asset.sha256,
     )
 

@@ -1,0 +1,3 @@
+LOOPS: object
+
+def force(level: int) -> str | None: ...
