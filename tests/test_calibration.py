@@ -233,10 +233,10 @@ def test_a_marked_document_is_a_suspect() -> None:
     order = marking.Sequencer(record(key), 5)
     text: list[int] = []
     while len(text) < 150:
-        state = order.state(text, 100.0)
+        choice = order.choose(text, 100.0)
         logits = rng.gumbel(size=200).astype(np.float32)
         free = int(rng.integers(200))
-        text.append(free if state is None else marking.select(logits, state, 5))
+        text.append(free if choice is None else marking.select(logits, *choice))
     marked = Document(name="marked.txt", tokens=np.asarray(text, dtype=np.uint32))
 
     found = calibrate(record(key), [*unlike(50, 14), marked], others=[])

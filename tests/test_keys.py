@@ -459,6 +459,16 @@ def test_records_are_one_test_when_their_bits_are_the_same() -> None:
     assert len({base.test, *(other.test for other in others)}) == 6
 
 
+def test_an_option_that_is_off_is_no_test_of_its_own() -> None:
+    old, new, on = (
+        KeyRecord(kid="k1", scheme="gumbel", parameters={"width": 4, **more}).test
+        for more in ({}, {"dual": 0, "payload_bits": 0}, {"dual": 1})
+    )
+
+    assert old == new
+    assert on != new
+
+
 def test_strength_is_no_part_of_a_test() -> None:
     """Detection needs no delta: one test for every strength, paid for once."""
     tests = {

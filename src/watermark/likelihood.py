@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from watermark.errors import InvalidSignal
 
+_Read = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 WINDOW = 1024  # tokens that the model sees at once, if it can see as many
 
 
@@ -49,6 +51,7 @@ class Likelihood:
             )
         self.temperature, self.top_p = float(temperature), float(top_p)
         self._model = model
+        self._last: tuple[bytes, _Read] | None = None
         config = model.config.get_text_config()
         self.vocab_size = int(config.vocab_size)
         self._window = min(WINDOW, getattr(config, "max_position_embeddings", WINDOW))
@@ -69,19 +72,22 @@ class Likelihood:
         Raises:
             InvalidSignal: an id outside the model's vocabulary.
         """
-        chances, _ = self._read(ids, prompt)
-        return chances
+        return self._read(ids, prompt)[0]
 
     def entropies(
         self, ids: NDArray[np.uint32], prompt: Sequence[int] = ()
     ) -> NDArray[np.float64]:
         """Entropy in nats of the distribution each token was drawn from; (n,), NaN."""
-        _, nats = self._read(ids, prompt)
-        return nats
+        return self._read(ids, prompt)[1]
 
-    def _read(
-        self, ids: NDArray[np.uint32], prompt: Sequence[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _read(self, ids: NDArray[np.uint32], prompt: Sequence[int]) -> _Read:
+        """Both at once; the last text is kept, since several records ask for it."""
+        name = ids.tobytes() + b"/" + np.asarray(prompt, np.int64).tobytes()
+        if self._last is None or self._last[0] != name:
+            self._last = name, self._run(ids, prompt)
+        return self._last[1]
+
+    def _run(self, ids: NDArray[np.uint32], prompt: Sequence[int]) -> _Read:
         import torch
 
         every = np.concatenate([np.asarray(prompt, np.int64), ids.astype(np.int64)])

@@ -158,7 +158,7 @@ def test_a_static_cache_gives_the_same_text(scheme: str) -> None:
 def test_a_compiled_model_is_marked() -> None:
     """Traced by dynamo and run as it is: what the compiler makes is not our subject."""
     marked = strong("gumbel")
-    call = SAMPLE | {"max_new_tokens": 30, "cache_implementation": "static"}
+    call = {"do_sample": True, "max_new_tokens": 30, "cache_implementation": "static"}
     config = CompileConfig(backend="eager", fullgraph=False, mode=None)
     config._compile_all_devices = True  # else transformers compiles on a GPU only
     with marked.attach():

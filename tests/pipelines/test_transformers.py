@@ -70,9 +70,7 @@ def test_another_key_finds_nothing(case: Case) -> None:
 CALLS: dict[str, dict[str, Any]] = {
     "own temperature": {"temperature": 0.9, "top_k": 200, "top_p": 0.98},
     "own generation_config": {
-        "generation_config": GenerationConfig(
-            do_sample=True, max_new_tokens=70, pad_token_id=0, eos_token_id=2
-        )
+        "generation_config": GenerationConfig(**SAMPLE, pad_token_id=0, eos_token_id=2)
     },
     "own logits_processor": {
         "logits_processor": LogitsProcessorList([LogitsProcessor()])
@@ -104,7 +102,7 @@ def test_what_a_caller_passes_cannot_lose_the_mark(case: Case, name: str) -> Non
 
 
 def test_positional_arguments_are_marked_too(case: Case) -> None:
-    config = GenerationConfig(do_sample=True, max_new_tokens=70, pad_token_id=0)
+    config = GenerationConfig(**SAMPLE, pad_token_id=0)
     with case.attach():
         output = case.model.generate(prompt()["input_ids"], config)
 
@@ -252,7 +250,11 @@ def test_rows_that_end_early_are_no_error(case: Case) -> None:
     enders = list(range(3, 60))
     with case.attach():
         output = case.model.generate(
-            **prompt(8), **SAMPLE, eos_token_id=enders, pad_token_id=0
+            **prompt(8),
+            do_sample=True,
+            max_new_tokens=70,
+            eos_token_id=enders,
+            pad_token_id=0,
         )
 
     assert len(case.records) == 8

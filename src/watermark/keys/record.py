@@ -13,6 +13,8 @@ from watermark.keys.key import Key
 RECORD_SCHEMA = "watermark.keyrecord/1"
 # Parameters that a detector does not need: the strength of a mark is not its place.
 EMBED_ONLY = frozenset({"delta"})
+# Parameters that a record may lack, which then are 0: what they add is switched off.
+OPTIONAL = frozenset({"dual", "gate100", "payload_bits"})
 
 Parameter = int | float | str
 
@@ -65,7 +67,11 @@ class KeyRecord:
     @property
     def test(self) -> tuple[Any, ...]:
         """What decides the bits: records with equal `test` are one hypothesis."""
-        bits = tuple(p for p in self.parameters.items() if p[0] not in EMBED_ONLY)
+        bits = tuple(
+            (name, value)
+            for name, value in self.parameters.items()
+            if name not in EMBED_ONLY and (value or name not in OPTIONAL)
+        )
         return self.kid, self.scheme, self.version, self.epoch, bits
 
     def derive(self, purpose: str, *, length: int = 32) -> bytes:

@@ -167,11 +167,6 @@ class Sequencer:
             return Choice(kernels.context_state(self._public, tokens), self.nonce)
         return Choice(state, self.nonce, code.symbol(state, self._word))
 
-    def state(self, output: Sequence[int], spent: float) -> bytes | None:
-        """The state of `choose`, for records without options."""
-        choice = self.choose(output, spent)
-        return None if choice is None else choice.state
-
 
 def select(logits: Any, state: bytes, nonce: int, symbol: int = -1) -> int:
     """The token the key chooses from one row of float32 logits, -inf excluded.

@@ -6,7 +6,7 @@ fixed beforehand: p is the least p_j / share_j, times the records and readings t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from watermark.assets.loading import Asset
@@ -15,6 +15,7 @@ from watermark.detectors.base import Score
 from watermark.errors import InvalidSignal, TokenizerMismatch
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason
+from watermark.schemes.base import option
 from watermark.verification.reading import Reading, readings
 from watermark.verification.setting import Findings, Setting, mark_evidence
 
@@ -25,6 +26,7 @@ TEXT_DETECTORS = {"gumbel": gumbel, "greenlist": greenlist, "tournament": tourna
 WHOLE = {"whole": 1.0}
 PASSAGE = {"whole": 0.875, "passage": 0.125}
 MODEL = {"whole": 0.25, "passage": 0.125, "model": 0.625}
+GATED = {"whole": 0.25, "model": 0.75}
 LOCALISED = 1e-3  # family-wise error of the spans that are shown
 
 
@@ -120,26 +122,40 @@ def _looks(
     setting: Setting,
     found: Findings,
 ) -> Iterator[_Look]:
-    plain = record.scheme == "gumbel" and not record.parameters.get("payload_bits")
-    shares = WHOLE if setting.effort == "quick" or not plain else PASSAGE
-    if plain and setting.likelihood is not None:
-        shares = MODEL
-    detector = TEXT_DETECTORS[record.scheme]
-    whole = detector.score(reading.ids, record, skip=reading.skip)
+    shares = _shares(record, setting)
+    skip = reading.skip
+    whole = TEXT_DETECTORS[record.scheme].score(reading.ids, record, skip=skip)
     yield _Look("whole text", shares["whole"], whole)
     if "passage" in shares:
-        passages = spans.find(reading.ids, record, LOCALISED / pairs, skip=reading.skip)
+        passages = spans.find(reading.ids, record, LOCALISED / pairs, skip=skip)
         if passages:
             yield _Look("a passage", shares["passage"], _best(passages), passages)
     if "model" in shares and setting.likelihood is not None:
-        text, prompt = reading.ids[reading.skip :], reading.ids[: reading.skip]
+        text, prompt = reading.ids[skip:], reading.ids[:skip].tolist()
         try:
-            chances = setting.likelihood.probabilities(text, prompt.tolist())
+            if record.scheme == "greenlist":
+                nats = setting.likelihood.entropies(text, prompt)
+                score = greenlist.score(reading.ids, record, nats, skip=skip)
+            else:
+                chances = setting.likelihood.probabilities(text, prompt)
+                score = weighted.score(reading.ids, record, chances, skip=skip)
         except InvalidSignal as error:
             found.open.append(Reason("other-model", str(error)))
             return
-        score = weighted.score(reading.ids, record, chances, skip=reading.skip)
         yield _Look("weighed by the model", shares["model"], score)
+
+
+def _shares(record: KeyRecord, setting: Setting) -> Mapping[str, float]:
+    """Which looks a record gets: decided before the text is seen."""
+    model = setting.likelihood is not None
+    if record.scheme == "greenlist":
+        gated = option(record.parameters, "gate100") > 0
+        return GATED if gated and model else WHOLE
+    if record.scheme != "gumbel" or option(record.parameters, "payload_bits"):
+        return WHOLE
+    if model:
+        return MODEL
+    return WHOLE if setting.effort == "quick" else PASSAGE
 
 
 def _best(passages: Sequence[spans.Span]) -> Score:
