@@ -4,7 +4,15 @@ import os
 
 from setuptools import Extension, setup
 
-KERNELS = ("_prf", "_text", "_noise")
+KERNELS = (
+    "_prf",
+    "_lanes",
+    "_text",
+    "_greenlist",
+    "_payload",
+    "_tournament",
+    "_noise",
+)
 
 
 def extensions() -> list[Extension]:
@@ -22,7 +30,7 @@ def extensions() -> list[Extension]:
                 f"watermark.kernels.{name}",
                 [f"kernels/{name}.pyx"],
                 include_dirs=["kernels"],
-                depends=["kernels/lanes.h"],
+                depends=[f"kernels/{h}.h" for h in ("lanes", "variants", "lanes_body")],
                 extra_compile_args=flags,
             )
             for name in KERNELS

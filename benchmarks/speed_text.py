@@ -22,13 +22,18 @@ from transformers import (
 from benchmarks.options import Options, seeded, seeded_key
 from benchmarks.report import Table, Target
 from benchmarks.timing import Timing, compare
+from watermark import kernels
 from watermark.detectors import greenlist as greenlist_detector
 from watermark.detectors import gumbel as gumbel_detector
-from watermark.pipelines.transformers import GreenlistProcessor, GumbelProcessor
-from watermark.schemes import SCHEMES, greenlist, gumbel
+from watermark.pipelines.processor_greenlist import GreenlistProcessor
+from watermark.pipelines.processor_gumbel import GumbelProcessor
+from watermark.prf import context_key
+from watermark.schemes import SCHEMES, greenlist, gumbel, tournament
 
 VOCAB = 151_936  # of Qwen, the widest vocabulary in common use
 TOP_K = 50
+WIDE_K = 1_000  # the most that a host is expected to leave
+BATCH = 64
 DEPTH = 30  # tournament layers, as the paper's configurations have
 PROMPT = 8
 LENGTHS = (50, 200, 1_000, 10_000, 100_000)
@@ -38,17 +43,25 @@ Step = Callable[[], torch.Tensor]
 
 
 def embedding(options: Options) -> tuple[list[Target], list[Table]]:
-    """The cost of one token: processors on the full vocabulary and on 50 survivors."""
+    """The cost of one token: processors on the full vocabulary and on survivors."""
     rounds = options.count(15, 41)
     full, top = _logits(options.seed, 1), _survivors(_logits(options.seed, 1))
+    wide = _survivors(full, WIDE_K)
     batch = _logits(options.seed, 8)
-    cases = {
+    many = _survivors(_logits(options.seed, BATCH))
+    cases: dict[str, Callable[[], object]] = {
         "one pass over the logits": _one_pass(full),
+        "one reading pass": full[0].numpy().max,
         "gumbel processor, full vocabulary": _gumbel(full, options.seed),
         "gumbel processor, top-k 50": _gumbel(top, options.seed),
+        "gumbel processor, top-k 1000": _gumbel(wide, options.seed),
         "gumbel processor, top-k 50, 8 rows": _gumbel(_survivors(batch), options.seed),
+        "gumbel in place, top-k 50, 1 row": _gumbel_in_place(top, options.seed),
+        "gumbel in place, top-k 50, 64 rows": _gumbel_in_place(many, options.seed),
         "gumbel kernel, full vocabulary": _gumbel_kernel(full, options.seed),
         "gumbel kernel, top-k 50": _gumbel_kernel(top, options.seed),
+        "gumbel kernel, top-k 1000": _gumbel_kernel(wide, options.seed),
+        "tournament, top-k 50": _tournament(top, options.seed),
         "greenlist processor, full vocabulary": _greenlist(full, options.seed),
         "greenlist processor, 8 rows": _greenlist(batch, options.seed),
         "greenlist kernel, full vocabulary": _greenlist_kernel(full, options.seed),
@@ -62,7 +75,24 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
     one_pass = times["one pass over the logits"].median
     top_time = times["gumbel processor, top-k 50"].median
     green_time = times["greenlist processor, full vocabulary"].median
+    reading = times["one reading pass"].median
+    alone = times["gumbel in place, top-k 50, 1 row"].median
+    per_row = times["gumbel in place, top-k 50, 64 rows"].median / BATCH
     targets = [
+        Target.at_most(
+            "gumbel kernel, top-k 1000, beyond one reading pass: us",
+            (times["gumbel kernel, top-k 1000"].median - reading) * 1e6,
+            25.0,
+            f"a reading pass takes {reading * 1e6:.1f} us",
+        ),
+        Target.at_most(
+            "greenlist kernel, full vocabulary: us",
+            times["greenlist kernel, full vocabulary"].micro(),
+            60.0,
+        ),
+        Target.at_most(
+            "gumbel processor, a row of 64: of one row alone", per_row / alone, 1.5
+        ),
         Target.at_most(
             "gumbel processor, top-k 50: of transformers SynthID",
             top_time / synthid,
@@ -120,6 +150,9 @@ def detection(options: Options) -> tuple[list[Target], list[Table]]:
         cases[f"greenlist {length}"] = _cycle(
             texts, lambda ids: greenlist_detector.score(ids, green_record)
         )
+    for bits in (16, 32, 64):
+        texts = _texts(options.seed, 200)
+        cases[f"payload of {bits} bits 200"] = _cycle(texts, _payload(bits))
     cases["transformers lefthash 200"] = _peer_detector(options.seed)
     times = compare(cases, options.track(range(rounds), "detection"))
     speeds = {
@@ -131,11 +164,19 @@ def detection(options: Options) -> tuple[list[Target], list[Table]]:
         Target.at_least(
             f"gumbel detection, {length:,} tokens, one core: tokens/s",
             speeds[f"gumbel {length}"],
-            3e6,
+            1e7,
             f"{speeds[f'gumbel {length}'] / peer:,.0f} times transformers' detector",
         )
         for length in (200, 1_000)
     ]
+    targets.append(
+        Target.at_least(
+            "payload of 32 bits scored and decoded, 200 tokens, one core: tokens/s",
+            speeds["payload of 32 bits 200"],
+            2e5,
+            "unmarked texts, where the search is longest",
+        )
+    )
     rows = tuple(
         _detection_row(name, times[name], speeds[name] / peer) for name in times
     )
@@ -159,9 +200,9 @@ def _logits(seed: int, rows: int) -> torch.Tensor:
     return 2 * torch.randn((rows, VOCAB), generator=generator)
 
 
-def _survivors(logits: torch.Tensor) -> torch.Tensor:
+def _survivors(logits: torch.Tensor, count: int = TOP_K) -> torch.Tensor:
     """As top-k leaves them: minus infinity everywhere else."""
-    least = logits.topk(TOP_K, dim=1).values[:, -1:]
+    least = logits.topk(count, dim=1).values[:, -1:]
     return logits.masked_fill(logits < least, -torch.inf)
 
 
@@ -197,9 +238,26 @@ def _gumbel(logits: torch.Tensor, seed: int) -> Step:
     return lambda: processor(next(contexts), logits)
 
 
+def _gumbel_in_place(logits: torch.Tensor, seed: int) -> Step:
+    """As under `generate`: scores that may be written over, new at each step."""
+    record = SCHEMES["gumbel"].record(seeded_key(seed), vocab_size=VOCAB)
+    processor = GumbelProcessor(record, seeded("nonce", seed), in_place=True)
+    contexts, fresh = _contexts(logits.shape[0]), torch.empty_like(logits)
+    processor(next(contexts)[:, :PROMPT], fresh.copy_(logits))
+    for _ in range(16):
+        processor(next(contexts), fresh.copy_(logits))
+    return lambda: processor(next(contexts), fresh.copy_(logits))
+
+
 def _gumbel_kernel(logits: torch.Tensor, seed: int) -> Callable[[], int]:
     row, state = logits[0].numpy(), seeded("state", seed)[:16]
     return lambda: gumbel.select(row, state, 3)
+
+
+def _tournament(logits: torch.Tensor, seed: int) -> Callable[[], object]:
+    record = SCHEMES["tournament"].record(seeded_key(seed))
+    row, state = logits[0].numpy(), seeded("state", seed)[:16]
+    return lambda: tournament.reweigh(row, state, 3, record)
 
 
 def _greenlist(logits: torch.Tensor, seed: int) -> Step:
@@ -255,6 +313,20 @@ def _cycle(
         return score(texts[index])
 
     return call
+
+
+def _payload(bits: int) -> Callable[[Any], object]:
+    """Every symbol's score and the best message, under one nonce."""
+    key = context_key(SCHEMES["gumbel"].record(seeded_key(0)))
+    positions = 32 if bits == 64 else 16
+
+    def decode(ids: Any) -> object:
+        sums = kernels.payload_score(ids, key, 4, positions, 0)[3]
+        if bits == 16:
+            return kernels.rs_decode(sums)
+        return kernels.trellis256_decode(sums, bits // 8)
+
+    return decode
 
 
 def _peer_detector(seed: int) -> Callable[[], object]:

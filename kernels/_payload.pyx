@@ -31,7 +31,7 @@ cdef int check_share(int presence16) except -1:
     return 0
 
 
-def context_roles(bytes state not None, unsigned int positions, int presence16=2):
+def context_roles(bytes state not None, unsigned int positions, int presence16=1):
     """Whether a context carries a symbol, where in the code, and its owner."""
     cdef const uint8_t* s = state
     cdef uint32_t role[4]
@@ -90,7 +90,7 @@ def role_words(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width,
 
 
 def payload_presence(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width,
-                     int nonce_bits, Py_ssize_t skip=0, int presence16=2):
+                     int nonce_bits, Py_ssize_t skip=0, int presence16=1):
     """`gumbel_score` over the contexts that carry no symbol."""
     cdef Py_ssize_t base, count, lane, v, nonces, blocks, kept = 0
     cdef uint32_t wide[4][16]
@@ -139,7 +139,7 @@ cdef void close_position(double* products, double* sums) noexcept nogil:
 
 def payload_score(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width,
                   Py_ssize_t positions, unsigned int nonce, Py_ssize_t skip=0,
-                  int presence16=2):
+                  int presence16=1):
     """The sum of every symbol at every position; first that of the other contexts."""
     cdef Py_ssize_t base, count, lane, i, p, presence = 0
     cdef uint32_t wide[4][16]

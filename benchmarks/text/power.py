@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.language import LENGTH, PROMPTS, Language
-from benchmarks.options import Options
+from benchmarks.options import Options, seeded_key
 from benchmarks.rates import Rate
 from benchmarks.report import Cell, Part, Plot, Table, Target
 from benchmarks.text.samples import Sampler, Set, Text
@@ -136,13 +136,10 @@ def verified(text: Text, language: Language, tokens: int = LENGTH) -> float:
 
 def least(said: str, language: Language, options: Options) -> float:
     """The least adjusted p over the default schemes under a key that marked nothing."""
-    from benchmarks.options import seeded_key
-
     ids = np.asarray(language.reader.encode(said), np.uint32)
-    records = default_records(seeded_key("unmarked", options.seed, said))
-    found = [
-        TEXT_DETECTORS[r.scheme].score(ids, r).log10_p(len(records)) for r in records
-    ]
+    key = seeded_key("unmarked", options.seed, said)
+    records = [r for r in default_records(key) if r.scheme in TEXT_DETECTORS]
+    found = [log10_p(ids, r) + math.log10(len(records)) for r in records]
     return float(10 ** min(found))
 
 

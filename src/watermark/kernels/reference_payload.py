@@ -26,7 +26,7 @@ from watermark.kernels.reference import (
 )
 from watermark.kernels.reference_noise import tail_biting
 
-PRESENCE16 = 2  # sixteenths of the contexts that carry no symbol
+PRESENCE16 = 1  # sixteenths of the contexts that carry no symbol
 POSITIONS = {16: 16, 32: 16, 64: 32}  # of each payload size in bits
 QUANTUM = 1024.0  # a branch metric counts in units of 1/1024 nat
 WORST = 1 << 24  # no symbol is held to be worse than the best by more units than this

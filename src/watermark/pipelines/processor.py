@@ -61,7 +61,6 @@ class Rows:
     messages: list[bytes] = field(default_factory=list)
     nonces: list[int] = field(default_factory=list, repr=False)
     _sequencers: list[gumbel.Sequencer] = field(default_factory=list, repr=False)
-    _outputs: list[list[int]] = field(default_factory=list, repr=False)
     _spent: list[list[float]] = field(default_factory=list, repr=False)  # by position
 
     def begin(self, input_ids: torch.Tensor) -> None:
@@ -74,7 +73,6 @@ class Rows:
         else:
             self.messages = [self.payload] * batch
         self._sequencers = self._fresh()
-        self._outputs = [[] for _ in range(batch)]
         self._spent = [[0.0] * batch]
 
     def step(
@@ -86,17 +84,14 @@ class Rows:
         self._spent += [self._spent[-1]] * (position + 1 - len(self._spent))
         if position < len(self._spent) - 1:
             self._go_back(position, input_ids)
-        else:
-            known = self.start + len(self._outputs[0])
-            new = input_ids[:, known:].tolist()
-            for output, tokens in zip(self._outputs, new, strict=True):
-                output.extend(tokens)
         spent = self._spent[position]
         self._spent.append(_spend(spent, scores))
+        width = int(self.record.parameters["width"])
+        recent = input_ids[:, max(self.start, input_ids.shape[1] - width) :].tolist()
         return [
-            sequencer.choose(output, nats)
-            for sequencer, output, nats in zip(
-                self._sequencers, self._outputs, spent, strict=True
+            sequencer.choose(tokens, nats)
+            for sequencer, tokens, nats in zip(
+                self._sequencers, recent, spent, strict=True
             )
         ]
 
@@ -110,14 +105,12 @@ class Rows:
         """Be as before the token at `position` was asked for, on these ids."""
         del self._spent[position + 1 :]
         self._sequencers = self._fresh()
-        self._outputs = input_ids[:, self.start :].tolist()
         width = int(self.record.parameters["width"])
-        for row, (sequencer, output) in enumerate(
-            zip(self._sequencers, self._outputs, strict=True)
-        ):
+        outputs = input_ids[:, self.start :].tolist()
+        for row, sequencer in enumerate(self._sequencers):
             for end in range(position):
-                context = output[max(0, end - width) : end]
-                sequencer.choose(context, self._spent[end][row])
+                recent = outputs[row][max(0, end - width) : end]
+                sequencer.choose(recent, self._spent[end][row])
 
 
 def _spend(spent: list[float], scores: torch.Tensor) -> list[float]:
