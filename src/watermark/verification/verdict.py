@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from watermark.assets.loading import Asset
 from watermark.report import Evidence, Reason, Report, Verdict
+from watermark.schemes.base import option
+from watermark.schemes.gumbel import public_record
 from watermark.sign.manifest import ManifestResult
 from watermark.verification.setting import Findings, Setting, binding, decides
 
@@ -66,7 +68,13 @@ def _contradictions(
     found: Findings,
     setting: Setting,
 ) -> None:
-    keys = sorted({mark.key_id for mark in marks})
+    # The public half of a dual key is its holder's, not a second provider's.
+    holders = {
+        public_record(record).kid: record.kid
+        for record in setting.records
+        if record.scheme == "gumbel" and option(record.parameters, "dual")
+    }
+    keys = sorted({holders.get(mark.key_id, mark.key_id) for mark in marks})
     if len(keys) > 1 and not setting.own.issuperset(keys):
         found.conflicts.append(
             Reason("two-keys", f"marks of {' and '.join(keys)} fire")
