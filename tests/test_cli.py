@@ -27,6 +27,7 @@ from watermark.home import Home
 from watermark.keys import Key, KeyRing
 from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.store.proof import InclusionProof
+from watermark.verifier import Verifier
 
 SOURCES = Path(__file__).parent.parent / "src"
 
@@ -361,14 +362,14 @@ def test_a_missing_file_is_3_and_the_others_are_verified(here: Path) -> None:
 def test_one_input_that_meets_a_bug_does_not_keep_the_others_from_a_verdict(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = Watermark.verify
+    judged = Verifier.__call__
 
-    def broken(self: Watermark, asset: Any, **more: Any) -> Any:
+    def broken(self: Verifier, asset: Any) -> Any:
         if asset.kind == "text":
             raise IndexError("unforeseen")
-        return judged(self, asset, **more)
+        return judged(self, asset)
 
-    monkeypatch.setattr(Watermark, "verify", broken)
+    monkeypatch.setattr(Verifier, "__call__", broken)
 
     ran = wm("verify", "letter.txt", "signed-photo.png", "--json")
 
@@ -643,8 +644,24 @@ def test_a_pipeline_is_local_safetensors_and_brings_no_code(there: Path) -> None
         ran = wm("verify", "photo.png", "--pipeline", folder, "--json")
 
         assert (ran.code, ran.out) == (Code.CONFIGURATION, "")
-        assert f"pipeline in {folder} cannot" in ran.err or "no pipeline at" in ran.err
+        assert f"pipeline in {folder} cannot" in ran.err or "no model at" in ran.err
     assert not Path("pwned").exists()
+
+
+def test_a_language_model_and_a_prompt_weigh_a_text(here: Path) -> None:
+    from tests.pipelines import tiny
+
+    tiny.language_model(60).save_pretrained("lm")
+    Path("prompt.txt").write_text("Dear Sir")
+    shutil.copytree("lm", "pickle")
+    Path("pickle/model.safetensors").rename("pickle/pytorch_model.bin")
+    given = ("--pipeline", "lm", "--prompt", "prompt.txt", "--json")
+
+    assert wm("verify", "letter.txt", *given).code == Code.DONE
+    for wrong in (("--pipeline", "pickle"), ("--prompt", "nowhere.txt")):
+        ran = wm("verify", "letter.txt", *wrong, "--json")
+        assert (ran.code, ran.out) == (Code.CONFIGURATION, "")
+        assert "cannot be read" in ran.err
 
 
 # --- keys ----------------------------------------------------------------------------

@@ -143,17 +143,25 @@ class Verifier:
 
 
 def _likelihood(pipeline: Any) -> Likelihood | None:
-    if pipeline is None or isinstance(pipeline, Likelihood):
+    """Of a language model; a pipeline for pictures says nothing of texts."""
+    if isinstance(pipeline, Likelihood):
         return pipeline
-    return Likelihood(pipeline)
+    return Likelihood(pipeline) if "transformers" in _families(pipeline) else None
 
 
 def _inverter(pipeline: Any) -> verification.Inverter | None:
+    """Of a pipeline for pictures; a language model says nothing of pictures."""
     if pipeline is None or isinstance(pipeline, verification.Inverter):
         return pipeline
+    if isinstance(pipeline, Likelihood) or "transformers" in _families(pipeline):
+        return None
     from watermark.invert.latents import Inverter
 
     return Inverter(pipeline)
+
+
+def _families(obj: Any) -> set[str]:
+    return {base.__module__.split(".")[0] for base in type(obj).__mro__}
 
 
 def _records_of(keys: Any) -> list[KeyRecord]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -56,10 +53,11 @@ CALLERS = (
 
 
 class Effort(StrEnum):
-    """How many looks at a picture."""
+    """How many looks at a picture, readings of a text."""
 
     quick = "quick"
     normal = "normal"
+    thorough = "thorough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,9 @@ def verify(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The diffusers pipeline that could have made a picture: a local "
-            "folder with safetensors. No code in it is run.",
+            help="The diffusers pipeline that could have made a picture, or the "
+            "language model that could have written a text: a local folder with "
+            "safetensors. No code in it is run.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -125,8 +124,17 @@ def verify(
             metavar="PEM", help="Root certificates to trust instead of the home's own."
         ),
     ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The prompt that a text was written to: what repeats it is no "
+            "evidence.",
+        ),
+    ] = None,
     effort: Annotated[
-        Effort, typer.Option(help="quick: one look at a picture; normal: up to three.")
+        Effort,
+        typer.Option(help="How many looks at a picture, readings of a text."),
     ] = Effort.normal,
     fail_on: Annotated[
         FailOn | None,
@@ -153,7 +161,7 @@ def verify(
     inputs = list(named(files or [], text))
     single = len(files or [STDIN]) == 1 and not any(f.is_dir() for f in files or ())
     with _judge(
-        keys, trust, tokenizer, pipeline, effort, home, passphrase_file
+        keys, trust, tokenizer, pipeline, prompt, effort, home, passphrase_file
     ) as judge:
         outcome = Outcome(judge.max_fpr)
         collected = []
@@ -181,34 +189,42 @@ def _judge(
     trust: Path | None,
     tokenizer: Path | None,
     pipeline: Path | None,
+    prompt: Path | None,
     effort: Effort,
     home: Path | None,
     passphrase_file: Path | None,
 ) -> Iterator[Judge]:
     """What every input needs is read before the first, so that no mistake passes."""
-    from watermark import api
     from watermark import home as homes
+    from watermark.cli.models import model_at
     from watermark.keys import RingEntry
     from watermark.tokenizer import TextTokenizer
+    from watermark.verifier import Options, Verifier
 
     secret = passphrase(passphrase_file)
     loaded = [RingEntry.load(file, passphrase=secret) for file in keys or ()]
-    options: dict[str, Any] = {
+    options: Options = {
         "keys": loaded or None,
         "trust": None if trust is None else _anchors(trust),
         "tokenizer": None if tokenizer is None else TextTokenizer.of(tokenizer),
-        "pipeline": None if pipeline is None else _inverter(pipeline),
+        "pipeline": None if pipeline is None else model_at(pipeline),
+        "prompt": "" if prompt is None else _text(prompt),
         "effort": str(effort),
     }
     if loaded and home is None and not (homes.default_path() / "home.toml").exists():
-        yield Judge(partial(api.verify, **options), Marked().max_fpr)
+        yield Judge(Verifier(None, **options), Marked().max_fpr)
         return
     with opened(home, secret) as w:
-        if not loaded:
-            w.home.key_records()
         if trust is None:
             options["trust"] = w.home.anchors
-        yield Judge(partial(w.verify, **options), w.home.max_fpr)
+        yield Judge(Verifier(w.home, **options), w.home.max_fpr)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Failure(f"the prompt in {file} cannot be read: {problem}") from problem
 
 
 def _anchors(file: Path) -> bytes:
@@ -223,46 +239,6 @@ def _anchors(file: Path) -> bytes:
             "certificates"
         ) from problem
     return data
-
-
-def _inverter(folder: Path) -> Any:
-    """The inverter of a pipeline from `folder`: no network, no pickle, no code."""
-    if not (folder / "model_index.json").is_file():
-        raise Failure(
-            f"no pipeline at {folder}: expected a folder with a model_index.json, as "
-            "save_pretrained writes it"
-        )
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        import torch
-        from transformers.utils import logging as words
-
-        words.set_verbosity(words.CRITICAL)
-        words.disable_progress_bar()
-        from diffusers import DiffusionPipeline
-        from diffusers.utils import logging
-    except ImportError as missing:
-        raise MissingDependency("diffusers", "diffusion") from missing
-    from watermark.invert.latents import Inverter
-
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pipe = DiffusionPipeline.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except Exception as problem:  # diffusers raises a dozen types
-        raise Failure(
-            f"the pipeline in {folder} cannot be read: {problem}"
-        ) from problem
-    if torch.cuda.is_available():
-        pipe.to("cuda")
-    return Inverter(pipe)
 
 
 # --- one after the other --------------------------------------------------------------
