@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work=args.work,
         lm=args.lm,
         pipeline=args.pipeline,
+        data=args.data,
         only=tuple(filter(None, args.only.split(","))),
         threads=args.threads,
     )
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         default=MODELS / "diffusion",
         help="diffusion pipeline to measure",
     )
+    add("--data", type=Path, help="folder of public data, such as humaneval/")
     return parser
 
 

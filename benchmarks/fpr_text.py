@@ -1,42 +1,27 @@
-"""False positives of text: windows of real prose and code, a random key for each."""
+"""False positives of text: segments of what people wrote, a random key for each."""
 
 from __future__ import annotations
 
-import math
-import sysconfig
-from collections.abc import Sequence
-from pathlib import Path
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binom
 
+from benchmarks.fpr_cases import CASES, LENGTHS, LONG, Case, Found
+from benchmarks.fpr_corpus import LANGUAGES, Corpus, reader, texts
+from benchmarks.fpr_corpus import library as library
 from benchmarks.journal import Journal, code_version
-from benchmarks.options import Options, seeded_key, weights_sha256
-from benchmarks.report import Part
-from benchmarks.tails import ALPHAS, Tail, at_most, summed, table
+from benchmarks.options import Options, seeded, seeded_key
+from benchmarks.report import Cell, Part, Table, Target
+from benchmarks.tails import ALPHAS, Tail, at_most, table
 from watermark import detectors, kernels, schemes
-from watermark.detectors import greenlist, gumbel
 from watermark.schemes import SCHEMES
-from watermark.tokenizer import TextTokenizer
 
-CHUNK = 5_000  # pairs of key and window in one journal row
-LENGTHS = (50, 200, 400)
-WINDOWS = 600  # of each length
-CHARACTERS = 200_000  # read of each file at most
-FILES = (
-    *("pydoc_data/topics.py", "argparse.py", "typing.py", "statistics.py", "ssl.py"),
-    *("asyncio/base_events.py", "turtle.py", "tarfile.py", "email/message.py"),
-    *("unittest/mock.py", "this.py", "codecs.py", "decimal.py", "LICENSE.txt"),
-)
-# (name, scheme, parameters, whether its tail is exact, whether it is adjusted)
-CASES: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
-    ("gumbel, nonce fixed beforehand", "gumbel", {"nonce_bits": 0}, True),
-    ("gumbel, 16 nonces searched", "gumbel", {}, False),
-    ("greenlist", "greenlist", {}, True),
-)
-DETECTORS = {"gumbel": gumbel, "greenlist": greenlist}
+ROWS = 40  # rows of the journal that a full run makes of a case; a quick one makes one
+SHOWN = 1  # the alpha of the table by kind
+
+Row = Mapping[str, Mapping[str, Any]]
 
 
 def count(options: Options) -> Part:
@@ -45,107 +30,119 @@ def count(options: Options) -> Part:
     Raises:
         Unavailable: there is no tokenizer.
     """
-    pairs = options.count(20_000, 200_000)
-    sha256 = weights_sha256(options.lm)
+    found, tokenizer = texts(), reader(options.lm)
+    files = ("fpr_text.py", "fpr_cases.py", "fpr_corpus.py", "tails.py")
     identity = {
-        "code": code_version((detectors, schemes, kernels), "fpr_text.py", "tails.py"),
-        "model": sha256,
+        "code": code_version((detectors, schemes, kernels), *files),
+        "tokenizer": tokenizer.digest,
+        "texts": hashlib.sha256("\0".join(found.values()).encode()).hexdigest(),
         "seed": options.seed,
     }
-    sizes = [min(CHUNK, pairs - i) for i in range(0, pairs, CHUNK)]
-    ids = [f"pairs/{i}/{size}" for i, size in enumerate(sizes)]
+    names = {case.name: _names(case, options) for case in CASES}
+    cases = {case.name: case for case in CASES}
+    ids = [name for some in names.values() for name in some]
     with Journal(options.work, "fpr-text", identity) as journal:
         missing = journal.missing(ids)
-        texts = windows(options.lm, options.seed) if missing else []
+        corpus = Corpus.read(tokenizer, found) if missing else Corpus({})
         for name in options.track(missing, "fpr: text") if missing else ():
-            _, index, size = name.split("/")
-            journal.add(name, _chunk(int(index), int(size), texts, options.seed))
-        tails = [_tail(journal, ids, pairs, *case) for case in CASES]
+            case, start, size = name.split("/")
+            row = tested(cases[case], corpus, int(start), int(size), options.seed)
+            journal.add(name, row)
+        rows = {case: [journal.rows[n] for n in some] for case, some in names.items()}
         new = journal.added
+    tails = [tail(case, rows[case.name]) for case in CASES]
     note = (
-        "Windows of the standard library's prose and code, "
-        f"{', '.join(map(str, LENGTHS))} tokens. Expected of a discrete statistic: "
-        "what it can attain of alpha."
+        f"Segments of {', '.join(map(str, LENGTHS))} tokens, for passages of "
+        f"{' and '.join(map(str, LONG))}, drawn at random from {len(found)} kinds of "
+        "text. Expected of a discrete statistic: what it can attain of alpha."
     )
     return Part(
-        parameters={"pairs of key and text": pairs, "windows": len(LENGTHS) * WINDOWS},
-        targets=tuple(tail.target() for tail in tails),
-        tables=(table("Text", tails, note),),
+        parameters={
+            "pairs of key and text": sum(t.n for t in tails),
+            "kinds of text": len(found),
+        },
+        targets=(*(t.target() for t in tails), _reach(found)),
+        tables=(table("Text", tails, note), _by_kind(rows, found)),
         new=new,
         reused=len(ids) - new,
     )
 
 
-def library(folder: Path) -> list[NDArray[np.uint32]]:
-    """Token ids of files of the standard library: text that people wrote."""
-    tokenizer = TextTokenizer.of(folder)
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = [root / name for name in FILES if (root / name).exists()]
-    read = [path.read_text("utf-8", "replace")[:CHARACTERS] for path in paths]
-    return [np.asarray(tokenizer.encode(text), dtype=np.uint32) for text in read]
+def _names(case: Case, options: Options) -> list[str]:
+    """Ids of the rows of one case. The quick run's is the first of the full run."""
+    size = case.tests // ROWS
+    tests = options.count(size, case.tests)
+    starts = range(0, tests, size)
+    return [f"{case.name}/{start}/{min(size, tests - start)}" for start in starts]
 
 
-def windows(folder: Path, seed: int) -> list[NDArray[np.uint32]]:
-    """Token ids of windows of the standard library, drawn from `seed`."""
-    ids = library(folder)
-    generator = np.random.default_rng(seed)
-    found = []
-    for length in LENGTHS:
-        enough = [text for text in ids if len(text) > length]
-        for _ in range(WINDOWS):
-            text = enough[generator.integers(len(enough))]
-            start = int(generator.integers(len(text) - length))
-            found.append(text[start : start + length])
-    return found
+def tested(case: Case, corpus: Corpus, start: int, size: int, seed: int) -> Row:
+    """Tests `start` to ``start + size`` of a case: each a fresh key and a segment.
 
-
-def _chunk(
-    index: int, size: int, texts: Sequence[NDArray[np.uint32]], seed: int
-) -> dict[str, Any]:
-    """Counts over `size` pairs: each a fresh key and a window."""
-    generator = np.random.default_rng([seed, index])
-    found: dict[str, list[float]] = {name: [] for name, *_ in CASES}
-    stated = np.zeros(len(ALPHAS))
-    for pair in range(size):
-        key = seeded_key("fpr", seed, index, pair)
-        ids = texts[int(generator.integers(len(texts)))]
-        for name, scheme, parameters, _ in CASES:
-            record = SCHEMES[scheme].record(key, **parameters)
-            score = DETECTORS[scheme].score(ids, record)
-            found[name].append(score.ln_p + math.log(score.hypotheses))
-            if scheme == "greenlist":
-                gamma = int(record.parameters["gamma16"]) / 16
-                stated += attainable(score.n, gamma)
-    row: dict[str, Any] = {
-        name: at_most(np.asarray(values)) for name, values in found.items()
+    Returns:
+        By kind of text: tests, and for each alpha hits and what is expected of one.
+    """
+    generator = np.random.default_rng([*seeded("fpr", case.name, seed, start)])
+    found: dict[str, list[Found]] = {kind: [] for kind in corpus.ids}
+    segments = corpus.draw(case.lengths, generator, size)
+    for index, (kind, ids) in enumerate(segments, start):
+        key = seeded_key("fpr", case.name, seed, index)
+        record = SCHEMES[case.scheme].record(key, **case.parameters)
+        found[kind].append(case.test(ids, record, generator))
+    return {
+        kind: {
+            "tests": len(some),
+            "hits": at_most(np.asarray([one.ln_p for one in some])),
+            "stated": np.sum([one.stated for one in some], axis=0).tolist(),
+        }
+        for kind, some in found.items()
+        if some
     }
-    return {**row, "greenlist expected": (stated).tolist()}
 
 
-_ATTAINABLE: dict[tuple[int, float], NDArray[np.float64]] = {}
+def tail(case: Case, rows: Sequence[Row], kind: str = "") -> Tail:
+    """The sum of a case's rows, over all kinds of text or of one."""
+    parts = [row[k] for row in rows for k in row if not kind or k == kind]
+    n = sum(part["tests"] for part in parts)
+    hits = np.sum([np.zeros(len(ALPHAS)), *(part["hits"] for part in parts)], axis=0)
+    stated = np.sum(
+        [np.zeros(len(ALPHAS)), *(part["stated"] for part in parts)], axis=0
+    )
+    return Tail(
+        kind or case.name,
+        case.exact,
+        n,
+        tuple(int(total) for total in hits),
+        tuple((stated / max(n, 1)).tolist()),
+        case.error,
+    )
 
 
-def attainable(n: int, gamma: float) -> NDArray[np.float64]:
-    """The largest tails of Bin(n, gamma) that are at most each alpha."""
-    if (n, gamma) not in _ATTAINABLE:
-        tails = binom.sf(np.arange(n + 1) - 1, n, gamma)
-        _ATTAINABLE[n, gamma] = np.array(
-            [max((t for t in tails if t <= alpha), default=0.0) for alpha in ALPHAS]
-        )
-    return _ATTAINABLE[n, gamma]
+def _reach(found: Mapping[str, str]) -> Target:
+    """Whether the languages were within reach."""
+    there = [name for name in LANGUAGES if name in found]
+    return Target(
+        name="languages among the texts, beside English",
+        target=str(len(LANGUAGES)),
+        measured=float(len(there)),
+        reached=len(there) == len(LANGUAGES) or None,
+        note=", ".join(there) or "Django, whose messages they are, is not installed",
+    )
 
 
-def _tail(
-    journal: Journal,
-    ids: Sequence[str],
-    pairs: int,
-    name: str,
-    scheme: str,
-    parameters: dict[str, Any],
-    exact: bool,
-) -> Tail:
-    hits = tuple(int(total) for total in summed(journal, ids, name))
-    stated: tuple[float, ...] = ALPHAS
-    if scheme == "greenlist":
-        stated = tuple(t / pairs for t in summed(journal, ids, "greenlist expected"))
-    return Tail(name, exact, pairs, hits, stated)
+def _by_kind(rows: Mapping[str, Sequence[Row]], found: Iterable[str]) -> Table:
+    """Realised rates at one alpha, of the cases with most tests, by kind of text."""
+    most = max(case.tests for case in CASES)
+    cases = [case for case in CASES if case.tests == most]
+    shown: list[tuple[Cell, ...]] = []
+    for kind in found:
+        tails = [tail(case, rows[case.name], kind) for case in cases]
+        rates = [t.hits[SHOWN] / t.n if t.n else None for t in tails]
+        shown.append((kind, *rates, all(t.holds()[SHOWN] for t in tails)))
+    return Table(
+        f"Text, rate at {ALPHAS[SHOWN]:g} by kind",
+        ("kind", *(case.name for case in cases), "holds"),
+        tuple(shown),
+        "The same tests, apart. Of a hundred rates one in ten runs has one outside its "
+        "99.9 % interval.",
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +31,20 @@ PROMPTS = (
     "A list of the most common errors",
     "Each row of the matrix",
 )
-NUCLEUS = 0.9  # top-p of every setting below temperature 1, as services use it
-NEAR = 0.02  # nats; the search stops well inside the stated 0.1
-SEARCH = BATCH  # samples for each temperature that is tried
+NEAR = 0.01  # nats; the search stops well inside the stated 0.1
+SEARCH = 2 * BATCH  # samples for each setting that is tried
 STEPS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Temperature and nucleus of one setting, and where they come from."""
+    """Temperature and nucleus of one setting."""
 
     temperature: float = 1.0
     top_p: float = 1.0
-    source: str = "as stated"
 
     def __str__(self) -> str:
-        return f"T {self.temperature:.4f}, top-p {self.top_p:g} ({self.source})"
+        return f"temperature {self.temperature:.4g}, top-p {self.top_p:.4g}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ class Language:
     def _nats(
         self, ids: torch.Tensor, mask: torch.Tensor, length: int, sampling: Sampling
     ) -> list[float]:
-        """Mean entropy of the distribution before any mark, row by row."""
+        """Mean entropy before any mark over the first `LENGTH` tokens, row by row."""
         found = []
         for row, kept in zip(torch.split(ids, 8), torch.split(mask, 8), strict=True):
             positions = (kept.cumsum(1) - 1).clamp(min=0)
@@ -152,7 +148,7 @@ class Language:
             chances = nucleus(
                 (logits.float() / sampling.temperature).softmax(-1), sampling
             )
-            found += torch.special.entr(chances).sum(-1).mean(1).tolist()
+            found += torch.special.entr(chances).sum(-1)[:, :LENGTH].mean(1).tolist()
         return found
 
 
@@ -169,7 +165,14 @@ def nucleus(chances: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One batch: new ids, nats a token, share that the key chose, mark ids."""
+    """One batch.
+
+    Attributes:
+        ids: new tokens.
+        nats: mean entropy of the first `LENGTH` tokens' distributions, unmarked.
+        coverage: share of the tokens that the key chose.
+        messages: mark ids.
+    """
 
     ids: list[list[int]]
     nats: list[float]
@@ -180,35 +183,38 @@ class Sample:
 def sampling_at(
     language: Language, nats: float, options: Options, journal: Journal
 ) -> Sampling:
-    """The setting of `nats` a token: a nucleus, and the temperature that gives it.
+    """The setting of `nats` a token: temperature 1, and the nucleus that gives it.
 
-    From ``measured.json`` beside the weights where it is of these weights; else by
-    bisection on the mean entropy of what is sampled.
+    By bisection on the mean entropy of 200-token samples of `PROMPTS`. A nucleus and
+    not a temperature: a small model below temperature 1 runs in circles. Where the
+    whole vocabulary has less entropy than that, the temperature rises instead.
     """
-    measured = _measured(language, nats)
-    if measured is not None:
-        return measured
-    low, high = 0.1, 2.0
-    middle = (low + high) / 2
+    whole = _mean_nats(language, Sampling(), options, journal)
+    if whole < nats:
+        return _bisected(
+            lambda t: Sampling(t), (1.0, 3.0), nats, language, options, journal
+        )
+    return _bisected(
+        lambda p: Sampling(1.0, p), (0.1, 1.0), nats, language, options, journal
+    )
+
+
+def _bisected(
+    setting: Callable[[float], Sampling],
+    ends: tuple[float, float],
+    nats: float,
+    language: Language,
+    options: Options,
+    journal: Journal,
+) -> Sampling:
+    low, high = ends
     for _ in range(STEPS):
-        found = _mean_nats(language, Sampling(middle, NUCLEUS), options, journal)
+        middle = (low + high) / 2
+        found = _mean_nats(language, setting(middle), options, journal)
         if abs(found - nats) < NEAR:
             break
         low, high = (middle, high) if found < nats else (low, middle)
-        middle = (low + high) / 2
-    return Sampling(middle, NUCLEUS, "bisection")
-
-
-def _measured(language: Language, nats: float) -> Sampling | None:
-    path = language.folder / "measured.json"
-    if not path.exists():
-        return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    weights = (language.folder / "model.safetensors").read_bytes()
-    found = data.get("at", {}).get(f"{nats:g} nats")
-    if data.get("model_sha256") != hashlib.sha256(weights).hexdigest() or not found:
-        return None
-    return Sampling(found["temperature"], found["top_p"], "measured.json")
+    return setting(middle)
 
 
 def _mean_nats(
@@ -217,8 +223,10 @@ def _mean_nats(
     name = f"sampling {sampling.temperature:.6f} {sampling.top_p}"
     if name not in journal.rows:
         options.say(f"looking for a mean entropy: {name}")
-        prompts = [PROMPTS[i % len(PROMPTS)] for i in range(SEARCH)]
-        seed = seeded("temperature", options.seed)
-        drawn = language.sample(prompts, sampling=sampling, seed=seed)
-        journal.add(name, {"nats": sum(drawn.nats) / len(drawn.nats)})
+        prompts = [PROMPTS[i % len(PROMPTS)] for i in range(BATCH)]
+        nats: list[float] = []
+        for i in range(SEARCH // BATCH):
+            seed = seeded("sampling", options.seed, i)
+            nats += language.sample(prompts, sampling=sampling, seed=seed).nats
+        journal.add(name, {"nats": sum(nats) / len(nats)})
     return float(journal.rows[name]["nats"])

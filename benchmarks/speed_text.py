@@ -5,7 +5,7 @@ Every processor is called as `generate` calls it, on float32 logits of a real wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from transformers import (
     WatermarkLogitsProcessor,
 )
 
+from benchmarks import speed_markllm
 from benchmarks.options import Options, seeded, seeded_key
 from benchmarks.report import Table, Target
 from benchmarks.timing import Timing, compare
@@ -68,6 +69,7 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
         "transformers lefthash, full vocabulary": _lefthash(full),
         "transformers lefthash, 8 rows": _lefthash(batch),
         "transformers SynthID, top-k 50": _synthid(top),
+        **speed_markllm.embedding(full, _contexts(1)),
     }
     times = compare(cases, options.track(range(rounds), "embedding"))
     synthid = times["transformers SynthID, top-k 50"].median
@@ -131,7 +133,8 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
     )
     note = (
         f"One generation step, one thread, {VOCAB:,} float32 logits, one row unless "
-        f"said; SynthID with {DEPTH} layers. A pass reads and writes every logit."
+        f"said; SynthID with {DEPTH} layers. A pass reads and writes every logit. "
+        f"{_absent(cases)}"
     )
     return targets, [Table("Marking text", columns, rows, note)]
 
@@ -154,6 +157,8 @@ def detection(options: Options) -> tuple[list[Target], list[Table]]:
         texts = _texts(options.seed, 200)
         cases[f"payload of {bits} bits 200"] = _cycle(texts, _payload(bits))
     cases["transformers lefthash 200"] = _peer_detector(options.seed)
+    ids = torch.from_numpy(_texts(options.seed, 200)[0].astype(np.int64))
+    cases |= speed_markllm.detection(ids, VOCAB)
     times = compare(cases, options.track(range(rounds), "detection"))
     speeds = {
         name: int(name.rpartition(" ")[2]) / timing.median
@@ -183,9 +188,16 @@ def detection(options: Options) -> tuple[list[Target], list[Table]]:
     columns = ("detector", "tokens", "median us", "tokens/s", "times the peer")
     note = (
         f"One key, {DOCUMENTS} texts in turn, one thread. The peer is transformers' "
-        f"WatermarkDetector (lefthash) at {VOCAB:,} tokens of vocabulary."
+        f"WatermarkDetector (lefthash) at {VOCAB:,} tokens of vocabulary. "
+        f"{_absent(cases)}"
     )
     return targets, [Table("Detecting text", columns, rows, note)]
+
+
+def _absent(cases: Iterable[str]) -> str:
+    """What could not be timed here."""
+    found = any(name.startswith("MarkLLM") for name in cases)
+    return "" if found else speed_markllm.MISSING
 
 
 def _detection_row(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gettext
 import hashlib
 import json
 import math
+import struct
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import __main__ as runner
-from benchmarks import fpr_noise, fpr_text, report
+from benchmarks import fpr_cases, fpr_corpus, fpr_depth, fpr_keys, fpr_noise, report
 from benchmarks.bleu import bleu, grams, self_bleu
 from benchmarks.journal import Journal
 from benchmarks.options import MODELS, Options, seeded_key
 from benchmarks.rates import Rate, clopper_pearson
 from benchmarks.tails import ALPHAS, Tail
 from benchmarks.timing import compare
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, ttest_1samp
 
 from watermark.detectors import noise as noise_detector
 from watermark.schemes import SCHEMES, noise
@@ -173,20 +175,95 @@ def test_every_case_is_timed_in_every_round() -> None:
 
 
 def test_an_exact_tail_fails_on_both_sides_and_a_bound_on_one() -> None:
-    few = Tail("x", True, 10_000, (500, 100, 10, 1, 0), ALPHAS)
-    many = Tail("x", False, 10_000, (1500, 100, 10, 1, 0), ALPHAS)
+    few = Tail("x", True, 10_000, (500, 100, 10, 1, 0, 0), ALPHAS)
+    many = Tail("x", False, 10_000, (1500, 100, 10, 1, 0, 0), ALPHAS)
 
-    assert few.holds() == [False, True, True, True, True]
-    assert many.holds() == [False, True, True, True, True]
+    assert few.holds() == [False, True, True, True, True, True]
+    assert many.holds() == [False, True, True, True, True, True]
     assert Tail("x", False, 10_000, few.hits, ALPHAS).target().reached
 
 
+def test_an_approximation_may_be_as_wrong_as_it_says() -> None:
+    hits = (10_400, 1000, 100, 10, 1, 0)
+
+    assert not Tail("x", True, 100_000, hits, ALPHAS).holds()[0]
+    assert Tail("x", True, 100_000, hits, ALPHAS, error=0.03).holds()[0]
+    assert not Tail("x", False, 100_000, (11_000, *hits[1:]), ALPHAS, 0.03).holds()[0]
+
+
 def test_attainable_tails_are_the_binomials_own() -> None:
-    found = fpr_text.attainable(40, 0.25)
+    found = fpr_cases.attainable(40, 0.25)
 
     for alpha, tail in zip(ALPHAS, found, strict=True):
         k = next(k for k in range(42) if binom.sf(k - 1, 40, 0.25) <= alpha)
         assert tail == pytest.approx(binom.sf(k - 1, 40, 0.25))
+
+
+def test_a_catalogue_is_read_as_gettext_reads_it(tmp_path: Path) -> None:
+    pairs = {
+        "": "Content-Type: text/plain; charset=UTF-8\n",
+        "a": "ä",
+        "one\0many": "eins\0viele",
+        "z": "日本",
+    }
+    data, offset, table = b"", 28 + 16 * len(pairs), b""
+    for words in (pairs.keys(), pairs.values()):
+        for text in words:
+            raw = text.encode()
+            table += struct.pack("<2I", len(raw), offset + len(data))
+            data += raw + b"\0"
+    tables = (28, 28 + 8 * len(pairs))
+    header = struct.pack("<7I", 0x950412DE, 0, len(pairs), *tables, 0, 0)
+    catalogue = header + table + data
+    (tmp_path / "x.mo").write_bytes(catalogue)
+    with (tmp_path / "x.mo").open("rb") as file:
+        known = gettext.GNUTranslations(file)
+
+    found = list(fpr_corpus.messages(catalogue))
+
+    assert found == ["ä", "eins\nviele", "日本"]
+    assert known.gettext("a") == found[0]
+
+
+def test_segments_are_of_every_kind_and_place() -> None:
+    kinds = {"a": np.arange(60, dtype=np.uint32), "b": np.arange(900, 990, dtype="u4")}
+    corpus = fpr_corpus.Corpus(kinds)
+    drawn = list(corpus.draw((50, 60), np.random.default_rng(0), 2_000))
+    places = {(kind, len(ids), int(ids[0])) for kind, ids in drawn}
+
+    assert all((np.diff(ids) == 1).all() for _, ids in drawn)
+    assert places == {
+        *(("a", 50, start) for start in range(11)),
+        ("a", 60, 0),
+        *(("b", 50, 900 + start) for start in range(41)),
+        *(("b", 60, 900 + start) for start in range(31)),
+    }
+    assert [name for name, _ in corpus.documents(30, 2)] == [
+        "a 0",
+        "a 30",
+        "b 0",
+        "b 30",
+    ]
+
+
+def test_the_mean_over_keys_has_students_interval() -> None:
+    hits = np.random.default_rng(0).binomial(1000, 0.05, size=100).tolist()
+    known = ttest_1samp(np.asarray(hits) / 1000, 0.05).confidence_interval(0.999)
+    found = fpr_keys.interval(hits, 1000)
+
+    assert found[0] == pytest.approx(min(known.low, found[0]))
+    assert found[1] == pytest.approx(max(known.high, found[1]))
+    assert found[1] - found[0] < 1.3 * (known.high - known.low)
+    assert fpr_keys.interval([0, 0], 10)[1] > 0.3
+
+
+def test_p_values_are_right_down_to_ten_thousand_digits() -> None:
+    part = fpr_depth.compare(Options())
+
+    assert all(target.reached for target in part.targets), part.targets
+    [table] = part.tables
+    depths = [row[2] for row in table.rows if isinstance(row[2], float)]
+    assert sum(depth < -9_999 for depth in depths) == 9
 
 
 def test_the_vectorised_statistic_is_the_detectors() -> None:
@@ -271,12 +348,15 @@ def test_false_positives_are_counted_once(
     language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--lm", str(language), "--work", str(tmp_path / "w"), "--samples", "20"]
+    options += ["--only", "text,keys,noise"]
     first = run(capsys, "fpr", *options)
     again = run(capsys, "fpr", *options)
 
     assert (again["new"], again["reused"]) == (0, first["new"])
     assert [table["title"] for table in again["tables"]] == [
         "Text",
+        "Text, rate at 0.01 by kind",
+        "Fixed keys, rate at 0.01",
         "Noise, one nonce",
         "Noise, whole search",
     ]

@@ -14,19 +14,25 @@ from benchmarks.language import Language
 from benchmarks.options import Options
 from benchmarks.report import Part, Result
 from benchmarks.text import (
+    code,
     distribution,
     diversity,
     edits,
     payloads,
+    peers,
     power,
+    synthetic,
     throughput,
 )
 from benchmarks.text.samples import Sampler
 
 PARTS: dict[str, Callable[[Sampler, Options], Part]] = {
     "power": power.measure,
+    "peers": peers.measure,
     "payloads": payloads.measure,
     "edits": edits.measure,
+    "code": code.measure,
+    "synthetic": synthetic.measure,
     "diversity": diversity.measure,
     "distribution": distribution.measure,
     "throughput": throughput.measure,

@@ -45,7 +45,7 @@ class Text:
 
     Attributes:
         ids: new tokens.
-        nats: mean entropy of the distributions they were drawn from.
+        nats: mean entropy of the distributions that the first 200 were drawn from.
         coverage: share of them that the key chose.
         record: what it was marked with, or None.
         message: its mark id, or empty.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from benchmarks import sources
 from numpy.typing import NDArray
-from tests.detectors import sources
 
 from watermark import kernels
 from watermark.detectors import gumbel, payload

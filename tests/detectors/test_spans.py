@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from benchmarks import sources
 from numpy.typing import NDArray
-from tests.detectors import sources
 
 from watermark.detectors.spans import BETS, Span, find, ln_rise, segments
 from watermark.keys import KeyRecord

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from tests.detectors import sources
+from benchmarks import sources
 
 from watermark.detectors.spans import BETS
 from watermark.detectors.stream import Stream

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from tests.detectors import sources
+from benchmarks import sources
 
 from watermark.detectors import gumbel, tamper
 from watermark.errors import InvalidSignal

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tests.detectors import sources
+from benchmarks import sources
 
 from watermark import kernels
 from watermark.detectors import gumbel

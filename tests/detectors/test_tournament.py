@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from tests.detectors import sources
+from benchmarks import sources
 
 from watermark.detectors import tournament
 from watermark.keys import Key, KeyRecord
-from watermark.schemes import SCHEMES, gumbel
-from watermark.schemes import tournament as scheme
+from watermark.schemes import SCHEMES
 
 KEYS = 4000
 
@@ -25,27 +24,6 @@ def records(count: int, seed: int, **parameters: Any) -> Iterator[KeyRecord]:
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield SCHEMES["tournament"].record(Key(rng.bytes(32)), **parameters)
-
-
-def generate(
-    record: KeyRecord, nonce: int, length: int, nats: float, seed: int
-) -> list[int]:
-    """Tokens of the synthetic source, marked as an adapter marks them."""
-    rng = np.random.default_rng(seed)
-    order = gumbel.Sequencer(record, nonce)
-    tokens: list[int] = []
-    spent = 0.0
-    for log_p in itertools.islice(sources.rows(nats, rng), length):
-        logits = np.full(sources.VOCAB, -np.inf, np.float32)
-        logits[rng.permutation(sources.VOCAB)[: len(log_p)]] = log_p
-        choice = order.choose(tokens, spent)
-        if choice is None:
-            spent -= math.log(float((np.exp(log_p) ** 2).sum()))
-        else:
-            logits = scheme.reweigh(logits, choice.state, choice.nonce, record)
-        p = np.exp(logits.astype(np.float64))
-        tokens.append(int(rng.choice(len(p), p=p / p.sum())))
-    return tokens
 
 
 # --- the tail ------------------------------------------------------------------------
@@ -147,7 +125,8 @@ def test_adjusted_p_values_are_valid_under_random_keys() -> None:
 def test_a_marked_text_is_found_under_its_key_and_nonce_alone() -> None:
     [record, other] = records(2, 6)
     for nonce in (0, 7, 15):
-        tokens = generate(record, nonce, 300, 1.2, nonce)
+        rng = np.random.default_rng(nonce)
+        tokens = sources.text(300, 1.2, rng, record, nonce).tokens
         score = tournament.score(tokens, record)
         plain = tournament.score(tokens, record, weights=tournament.linear)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
+from benchmarks import sources
 from numpy.typing import NDArray
-from tests.detectors import sources
 
 from watermark.detectors import gumbel, weighted
 from watermark.detectors.terms import terms

@@ -42,6 +42,10 @@ class KeyRecord:
     vocab_size: int | None = None
     tokenizer: str | None = None
     key: Key | None = field(default=None, repr=False, compare=False)
+    # Sub-keys that were asked for: HKDF costs as much as the mark of several tokens.
+    _derived: dict[tuple[str, int], bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         frozen = MappingProxyType(dict(sorted(self.parameters.items())))
@@ -76,9 +80,13 @@ class KeyRecord:
 
     def derive(self, purpose: str, *, length: int = 32) -> bytes:
         """A sub-key for `purpose` under this record's scheme, version and epoch."""
-        return self.secret.derive(
-            purpose, f"{self.scheme}.{self.version}", self.epoch, length=length
-        )
+        found = self._derived.get((purpose, length))
+        if found is None:
+            found = self.secret.derive(
+                purpose, f"{self.scheme}.{self.version}", self.epoch, length=length
+            )
+            self._derived[purpose, length] = found
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data, without the secret."""

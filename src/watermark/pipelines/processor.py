@@ -9,12 +9,15 @@ at an earlier position forgets what came after it.
 
 from __future__ import annotations
 
+import inspect
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from watermark.errors import InvalidSignal, NotMarked, VocabularyMismatch
 from watermark.keys import KeyRecord
@@ -58,6 +61,7 @@ class Rows:
     seed: bytes = field(repr=False)
     payload: bytes | None = None  # None: a mark id of its own for each row
     start: int = 0
+    width: int = 0
     messages: list[bytes] = field(default_factory=list)
     nonces: list[int] = field(default_factory=list, repr=False)
     _sequencers: list[gumbel.Sequencer] = field(default_factory=list, repr=False)
@@ -67,6 +71,7 @@ class Rows:
         """Take the prompts of the batch."""
         batch, self.start = input_ids.shape
         record, seed, rows = self.record, self.seed, range(batch)
+        self.width = int(record.parameters["width"])
         self.nonces = [gumbel.nonce(record, seed, row) for row in rows]
         if self.payload is None:
             self.messages = [gumbel.mark_id(record, seed, row) for row in rows]
@@ -86,12 +91,11 @@ class Rows:
             self._go_back(position, input_ids)
         spent = self._spent[position]
         self._spent.append(_spend(spent, scores))
-        width = int(self.record.parameters["width"])
-        recent = input_ids[:, max(self.start, input_ids.shape[1] - width) :].tolist()
+        first = max(self.start, input_ids.shape[1] - self.width)
         return [
             sequencer.choose(tokens, nats)
             for sequencer, tokens, nats in zip(
-                self._sequencers, recent, spent, strict=True
+                self._sequencers, tail(input_ids, first), spent, strict=True
             )
         ]
 
@@ -105,24 +109,48 @@ class Rows:
         """Be as before the token at `position` was asked for, on these ids."""
         del self._spent[position + 1 :]
         self._sequencers = self._fresh()
-        width = int(self.record.parameters["width"])
-        outputs = input_ids[:, self.start :].tolist()
+        outputs = tail(input_ids, self.start)
         for row, sequencer in enumerate(self._sequencers):
             for end in range(position):
-                recent = outputs[row][max(0, end - width) : end]
+                recent = outputs[row][max(0, end - self.width) : end]
                 sequencer.choose(recent, self._spent[end][row])
 
 
 def _spend(spent: list[float], scores: torch.Tensor) -> list[float]:
     """Nats spent by each row once the next token is sampled, until its mark starts."""
-    fresh = [row for row, nats in enumerate(spent) if nats < gumbel.FRESH_NATS]
-    if not fresh:
+    if min(spent) >= gumbel.FRESH_NATS:
         return spent
+    fresh = [row for row, nats in enumerate(spent) if nats < gumbel.FRESH_NATS]
     some = scores if len(fresh) == len(spent) else scores[fresh]
     after = list(spent)
     for row, nats in zip(fresh, collision_nats(some).tolist(), strict=True):
         after[row] += nats
     return after
+
+
+def signed(call: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The same method with its signature made once.
+
+    transformers asks every processor for its own at every step.
+    """
+    vars(call)["__signature__"] = inspect.signature(call)
+    return call
+
+
+def tail(ids: torch.Tensor, first: int) -> list[list[int]]:
+    """The ids (rows, length) from column `first` on."""
+    # A slice of an array takes a tenth of the time that one of a tensor takes.
+    host: Any = ids.numpy() if ids.device.type == "cpu" else ids
+    rows: list[list[int]] = host[:, first:].tolist()
+    return rows
+
+
+def on_host(scores: torch.Tensor) -> NDArray[np.float32]:
+    """Scores on the CPU as rows of float32: their own memory where they are that."""
+    if scores.dtype is not torch.float32 or not scores.is_contiguous():
+        scores = scores.to(torch.float32).contiguous()
+    rows: NDArray[np.float32] = scores.numpy()
+    return rows
 
 
 def keep(
@@ -164,7 +192,7 @@ def fit(scores: torch.Tensor) -> torch.Tensor:
     return torch.isfinite(scores.amax(-1))  # NaN is the largest to amax
 
 
-def check_fit(usable: torch.Tensor) -> None:
+def check_fit(usable: torch.Tensor | np.bool) -> None:
     """Raise InvalidSignal where a row cannot be sampled."""
     if not bool(usable.all()):
         raise InvalidSignal(

@@ -21,6 +21,7 @@ from watermark.pipelines.processor import (
     forced,
     keep,
     packed,
+    signed,
 )
 from watermark.prf import context_key
 from watermark.schemes import greenlist
@@ -50,6 +51,7 @@ class GreenlistProcessor:
     # By position, whether each row's bias could change anything.
     _open: list[torch.Tensor] = field(default_factory=list, repr=False)
 
+    @signed
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """One step of generation: float32 scores (batch, vocab) in, the same out.
 

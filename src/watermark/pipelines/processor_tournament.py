@@ -22,6 +22,7 @@ from watermark.pipelines.processor import (
     forced,
     keep,
     packed,
+    signed,
 )
 from watermark.schemes import gumbel, tournament
 
@@ -47,6 +48,7 @@ class TournamentProcessor:
     # By position, whether each row's rounds could change anything.
     _open: list[torch.Tensor] = field(default_factory=list, repr=False)
 
+    @signed
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """One step of generation: float32 scores (batch, vocab) in, the same out.
 

@@ -14,11 +14,10 @@ it alone is told apart by the other half.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from watermark import kernels
 from watermark.errors import InvalidSignal
@@ -125,11 +124,11 @@ class Sequencer:
     payload: bytes = b""
     marked: int = 0
     offered: int = 0
-    _width: int = field(default=0, init=False, repr=False)
+    _layout: struct.Struct = field(init=False, repr=False)  # of a context
     _word: bytes = field(default=b"", init=False, repr=False)
     _key: bytes = field(default=b"", init=False, repr=False)
     _public: bytes = field(default=b"", init=False, repr=False)
-    _seen: set[tuple[int, ...]] = field(default_factory=set, init=False, repr=False)
+    _seen: set[bytes] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Derive the sub-keys and the code word.
@@ -137,7 +136,7 @@ class Sequencer:
         Raises:
             ValueError: a message of another length than the record's.
         """
-        self._width = int(self.record.parameters["width"])
+        self._layout = struct.Struct(f"<{int(self.record.parameters['width'])}I")
         self._key = context_key(self.record)
         bits = option(self.record.parameters, "payload_bits")
         if bits or self.payload:
@@ -154,17 +153,17 @@ class Sequencer:
             spent: nats of ordinary randomness spent so far.
         """
         self.offered += 1
-        if len(output) < self._width or spent < FRESH_NATS:
+        width = self._layout.size // 4
+        if spent < FRESH_NATS or len(output) < width:
             return None
-        context = tuple(output[-self._width :])
+        context = self._layout.pack(*output[-width:])
         if context in self._seen:
             return None
         self._seen.add(context)
         self.marked += 1
-        tokens = np.asarray(context, dtype=np.uint32)
-        state = kernels.context_state(self._key, tokens)
+        state = kernels.siphash128(self._key, context)  # `kernels.context_state`
         if self._public and is_public(state):
-            return Choice(kernels.context_state(self._public, tokens), self.nonce)
+            return Choice(kernels.siphash128(self._public, context), self.nonce)
         return Choice(state, self.nonce, code.symbol(state, self._word))
 
 
