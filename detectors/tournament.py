@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 # and the fresh prefix (simulated on the synthetic source).
 ENOUGH = 160
 # P(g = 1) of a marked token, in 1/10,000, layer 1 first: simulated on the synthetic
-# source of 1 nat (`tests/detectors/sources.py`). They only decide the power.
+# source of 1 nat (`benchmarks/sources.py`). They only decide the power.
 HITS = (
     *(5836, 5810, 5783, 5754, 5728, 5701, 5675, 5648, 5621, 5594, 5569, 5545, 5523),
     *(5499, 5475, 5453, 5432, 5414, 5394, 5373, 5355, 5338, 5320, 5304, 5290, 5275),

@@ -1,6 +1,6 @@
 """What every test runs under: files in memory, and one thread a process.
 
-Durable writes wait for the disk; in memory they are the same calls and wait for nothing.
+Durable writes wait for the disk; in memory the same calls wait for nothing.
 No test cuts the power. The models are tiny: more threads only wait for each other.
 """
 

