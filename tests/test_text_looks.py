@@ -156,7 +156,7 @@ def test_spans_of_ids_are_indices(w: Watermark, record: KeyRecord) -> None:
     (span,) = mark(w.verify(Tokens(every))).spans
 
     assert 1070 < span[1] <= 1100
-    assert 800 <= span[0] < 860
+    assert abs(span[0] - 800) < 60
 
 
 # --- prompts and models --------------------------------------------------------------
