@@ -1,9 +1,11 @@
-"""Detect `gumbel`: an exact Gamma test on the first token after each distinct context.
+"""Detect `gumbel`: an exact Gamma test on the tokens that follow a context's first use.
 
 Under a random key each such token's ``-log(1 - u)`` is exponential, and they are
 independent, for any text chosen without access to the key: no assumption about language
 is made. Later tokens after the same context are left out because the generator samples
-them freely: scoring them too would be as valid, and only add noise.
+them freely, and those that repeat a phrase of the text because the model was sure of
+them (`kernels.reference.fresh_contexts`): scoring them too would be as valid, and only
+add noise. What is left out depends on the text alone.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from watermark.detectors.base import LN10
 from watermark.detectors.spans import BETS
 from watermark.errors import InvalidSignal
 from watermark.kernels import context_roles, context_state, words
+from watermark.kernels.reference import PHRASE, RECALL
 from watermark.keys import KeyRecord
 from watermark.prf import context_key
 from watermark.schemes.base import option
@@ -56,16 +57,20 @@ class Stream:
         self._width = int(parameters["width"])
         self._recent: deque[int] = deque(maxlen=self._width)
         self._seen: set[tuple[int, ...]] = set()
+        self._phrase: deque[int] = deque(maxlen=PHRASE)
+        self._said: dict[tuple[int, ...], int] = {}  # where each phrase ended last
         bets = np.asarray(BETS)[:, None]
         self._bets, self._stakes = bets, np.log1p(-bets)
         self._wealth = np.zeros((len(BETS), self._nonces))  # logarithms
         self._records: list[tuple[float, int]] = []  # (ln wealth, tokens), both rising
-        self._tokens = self._n = 0
+        self._tokens = self._n = self._heard = 0
         for token in prompt:
             self._recent.append(_checked(token))
             if len(self._recent) == self._width:
                 self._seen.add(tuple(self._recent))
-        self._recent.clear()  # no context spans the boundary
+            self._repeats(token)
+        self._recent.clear()  # no context spans the boundary, and no phrase
+        self._phrase.clear()
 
     def push(self, token: int) -> None:
         """Take the next token.
@@ -77,10 +82,11 @@ class Stream:
         context = tuple(self._recent)
         self._recent.append(token)
         self._tokens += 1
+        again = self._repeats(token)
         if len(context) < self._width or context in self._seen:
             return
         self._seen.add(context)
-        state = self._state(context)
+        state = None if again else self._state(context)
         if state is None:
             return
         self._n += 1
@@ -118,6 +124,17 @@ class Stream:
         wanted = -math.log(alpha)
         crossed = (tokens for wealth, tokens in self._records if wealth >= wanted)
         return next(crossed, None)
+
+    def _repeats(self, token: int) -> bool:
+        """`reference.repeats`, token by token."""
+        self._phrase.append(token)
+        self._heard += 1
+        if len(self._phrase) < PHRASE:
+            return False
+        phrase = tuple(self._phrase)
+        before = self._said.get(phrase)
+        self._said[phrase] = self._heard
+        return before is not None and self._heard - before <= RECALL
 
     def _state(self, context: tuple[int, ...]) -> bytes | None:
         """The state under the key that owns the context; None where it has a symbol."""

@@ -23,7 +23,7 @@ from watermark.schemes.payload import PRESENCE16
 def terms(
     tokens: Any, record: KeyRecord, skip: int = 0
 ) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """The terms ``-log(1 - u)`` of the first token after each distinct context.
+    """The terms ``-log(1 - u)`` of the tokens that are scored (`fresh_contexts`).
 
     Of a dual record each context under the key that owns it; of a record with a payload
     the contexts that carry no symbol only.

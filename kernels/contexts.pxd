@@ -8,6 +8,8 @@ from siphash cimport load64
 
 DEF LANES = 16  # as lanes.h says
 DEF MOST = 63  # tokens of context
+DEF PHRASE = 3  # reference.PHRASE
+DEF RECALL = 128  # reference.RECALL
 
 
 cdef struct Contexts:
@@ -61,11 +63,32 @@ cdef inline bint first_time(
         slot = (slot + 1) & mask
 
 
-# Pass over the windows that end at start .. stop - 1; keep the fresh ones if asked.
+# Whether the phrase that ends at i ended within RECALL before too. As `first_time`, but
+# a slot holds where its phrase ended last.
+cdef inline bint repeats(
+    const uint32_t* tokens, Py_ssize_t i, uint32_t* table, uint64_t mask
+) noexcept nogil:
+    cdef const uint32_t* t = tokens + i - (PHRASE - 1)
+    cdef uint64_t slot = (
+        t[0] * <uint64_t>0x9E3779B97F4A7C15 ^ t[1] * <uint64_t>0xC2B2AE3D27D4EB4F
+        ^ t[2] * <uint64_t>0x165667B19E3779F9
+    )
+    cdef uint32_t other
+    slot = (slot ^ (slot >> 32)) & mask
+    while True:
+        other = table[slot]
+        if other == 0 or memcmp(t, tokens + other - PHRASE, 4 * PHRASE) == 0:
+            table[slot] = <uint32_t>(i + 1)
+            return other != 0 and i + 1 - other <= RECALL
+        slot = (slot + 1) & mask
+
+
+# Pass over the windows that end at start .. stop - 1; keep the fresh ones if asked,
+# without those that are `dull`.
 cdef inline void collect(
     const wm_loops* wm, Contexts* found, const uint32_t* t, Py_ssize_t n, uint64_t k0,
     uint64_t k1, Py_ssize_t width, Py_ssize_t compared, Py_ssize_t start,
-    Py_ssize_t stop, bint keep, uint32_t* table, uint64_t mask
+    Py_ssize_t stop, bint keep, const uint8_t* dull, uint32_t* table, uint64_t mask
 ) noexcept nogil:
     cdef uint64_t low[16]
     cdef uint64_t high[16]
@@ -82,7 +105,7 @@ cdef inline void collect(
         wm.siphash(k0, k1, window, width, low, high)
         for lane in range(min(<Py_ssize_t>LANES, stop - i)):
             fresh = first_time(t, i + lane, width, compared, low[lane], table, mask)
-            if fresh and keep:
+            if fresh and keep and not (dull != NULL and dull[i + lane]):
                 found.at[found.n] = <uint32_t>(i + lane)
                 found.token[found.n] = t[i + lane]
                 found.low[found.n] = low[lane]
@@ -90,38 +113,47 @@ cdef inline void collect(
                 found.n += 1
 
 
-# The first use of each context (or, with `pairs`, of each context and token) after the
-# prompt of `skip` tokens. The arguments are checked. To be freed with `release`.
+# The tokens that are scored after the prompt of `skip` tokens: `fresh_contexts`, or with
+# `pairs` the first use of each context and token. The arguments are checked. To be
+# freed with `release`.
 cdef inline int gather(
     const wm_loops* wm, Contexts* found, const uint32_t[::1] tokens, bytes key,
     Py_ssize_t width, Py_ssize_t skip, bint pairs
 ) except -1:
-    cdef Py_ssize_t n = tokens.shape[0], most = n - skip - width
+    cdef Py_ssize_t n = tokens.shape[0], most = n - skip - width, i
     cdef uint64_t size = 16, k0, k1
     cdef const uint8_t* k = key
-    cdef uint32_t* table
+    cdef uint32_t* table  # of contexts; behind it that of phrases
+    cdef uint8_t* dull  # tokens that repeat a phrase
     memset(found, 0, sizeof(Contexts))
     if most <= 0:
         return 0
     while size < 2 * <uint64_t>n:
         size *= 2
     k0, k1 = load64(k), load64(k + 8)
-    table = <uint32_t*>calloc(size, 4)
+    table = <uint32_t*>calloc(size * (1 if pairs else 2), 4)
+    dull = NULL if pairs else <uint8_t*>calloc(n, 1)
     found.low = <uint64_t*>malloc(24 * most)
-    if table == NULL or found.low == NULL:
+    if table == NULL or found.low == NULL or (dull == NULL and not pairs):
         free(table)
+        free(dull)
         free(found.low)
         raise MemoryError
     found.high = found.low + most
     found.at = <uint32_t*>(found.high + most)
     found.token = found.at + most
     with nogil:
+        if not pairs:
+            for i in range(PHRASE - 1, n):  # none spans the boundary
+                if not skip <= i < skip + PHRASE - 1:
+                    dull[i] = repeats(&tokens[0], i, table + size, size - 1)
         # A prompt's last context ends where the text begins; a pair's token is in it.
         collect(wm, found, &tokens[0], n, k0, k1, width, width + pairs, width,
-                skip + (0 if pairs else 1), False, table, size - 1)
+                skip + (0 if pairs else 1), False, dull, table, size - 1)
         collect(wm, found, &tokens[0], n, k0, k1, width, width + pairs, skip + width,
-                n, True, table, size - 1)
+                n, True, dull, table, size - 1)
     free(table)
+    free(dull)
     return 0
 
 

@@ -78,7 +78,7 @@ def test_adjusted_p_values_are_valid_under_random_keys(text: str) -> None:
     assert all(at_most(n, KEYS, alpha) for alpha, n in hits.items()), hits
 
 
-@pytest.mark.parametrize("text", ["prose", "repeats", "loop", "code", "short"])
+@pytest.mark.parametrize("text", ["prose", "repeats", "code", "short", "one-pair"])
 def test_p_values_at_one_nonce_are_exact(text: str) -> None:
     tokens = texts()[text]
     found = np.asarray(
@@ -143,7 +143,7 @@ def test_only_distinct_pairs_count() -> None:
     looped = gumbel.score(np.tile(np.arange(40, dtype=np.uint32), 3), record)
 
     assert once.n == 36
-    assert looped.n == 40  # and the four pairs across the seam
+    assert looped.n == 38  # and two across the seam, before the phrase is an old one
 
 
 @pytest.mark.parametrize("length", range(5))

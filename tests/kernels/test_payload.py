@@ -118,7 +118,7 @@ def test_what_is_chosen_under_a_symbol_is_scored_under_it() -> None:
     n, total, counts, sums = kernels.payload_score(uint32(ids), STATE, 4, 16, 3)
     chosen = sums[np.arange(16), list(code)]
 
-    assert n + counts.sum() == 596
+    assert n + counts.sum() == 594  # of 596: two phrases come up again by chance
     assert total / n > 1.5
     assert (chosen / counts > 1.5).all()
     assert 0.97 < (sums.sum(1) - chosen).sum() / (255 * counts.sum()) < 1.03

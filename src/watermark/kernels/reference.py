@@ -35,6 +35,10 @@ class Numbers(Protocol):
 MASK32 = 0xFFFFFFFF
 MASK64 = 0xFFFFFFFFFFFFFFFF
 NOISE_BITS = 24  # Gumbel noise and logits are compared in units of 2**-24 nats
+# Tokens of a phrase, and how far back it is a repetition. On texts of a small model at
+# 1 nat, leaving these out finds .965 instead of .945 of 200-token texts; 64 and 256
+# tokens do as much, and phrases of 4 tokens hardly anything.
+PHRASE, RECALL = 3, 128
 LOGIT_FLOOR = -64.0  # no candidate this far below the best can win: noise spans 26 nats
 
 
@@ -209,7 +213,12 @@ def gumbel_select(logits: Numbers, state: bytes, nonce: int, symbol: int = -1) -
 def fresh_contexts(
     tokens: list[int], width: int, skip: int
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The first use of each context: the index of the token after it, and the context.
+    """The tokens that are scored: the index of each, and the context before it.
+
+    A token is scored where its context occurs for the first time, since the generator
+    keys no other, and where it does not `repeats` what was just said: a model that says
+    a thing again is sure of it, and what it is sure of no key chose. Both depend on the
+    text alone, so under a random key the words of these tokens are independent.
 
     The first `skip` tokens are a prompt. Contexts that occur in it are never fresh, and
     the text starts anew after it: no context spans the boundary.
@@ -217,11 +226,31 @@ def fresh_contexts(
     if not 0 <= skip <= len(tokens):
         raise ValueError(f"skip is {skip}, expected 0 to {len(tokens)}")
     seen = {tuple(tokens[i - width : i]) for i in range(width, skip + 1)}
-    for i in range(skip + width, len(tokens)):
+    said: dict[tuple[int, ...], int] = {}
+    for i in range(PHRASE - 1, skip):
+        repeats(tokens, i, said)
+    for i in range(skip, len(tokens)):
+        again = i >= skip + PHRASE - 1 and repeats(tokens, i, said)
         context = tuple(tokens[i - width : i])
-        if context not in seen:
-            seen.add(context)
+        if i < skip + width or context in seen:
+            continue
+        seen.add(context)
+        if not again:
             yield i, context
+
+
+def repeats(tokens: list[int], i: int, said: dict[tuple[int, ...], int]) -> bool:
+    """Whether the `PHRASE` tokens that end at `i` ended within `RECALL` before too.
+
+    Args:
+        tokens: the text so far.
+        i: index of the last token of a phrase.
+        said: where each phrase ended last; updated.
+    """
+    phrase = tuple(tokens[i - PHRASE + 1 : i + 1])
+    before = said.get(phrase)
+    said[phrase] = i
+    return before is not None and i - before <= RECALL
 
 
 class LogSums:
@@ -260,8 +289,8 @@ def gumbel_score(
 ) -> tuple[int, list[float]]:
     """Sum of ``-log(1 - u)`` over distinct contexts, for each nonce.
 
-    Only the first token after each context counts: the generator keys no other, and
-    one token for each context leaves independent terms whatever the text repeats.
+    Only the tokens of `fresh_contexts` count: one for each context leaves independent
+    terms whatever the text repeats.
 
     u is the word divided by 2**32, rounded down, so that under a random key each term
     is at most an exponential variable and Gamma(n, 1) bounds the sum's tail.
