@@ -52,6 +52,7 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
     many = _survivors(_logits(options.seed, BATCH))
     cases: dict[str, Callable[[], object]] = {
         "one pass over the logits": _one_pass(full),
+        "one pass over 64 rows": _one_pass(many),
         "one reading pass": full[0].numpy().max,
         "gumbel processor, full vocabulary": _gumbel(full, options.seed),
         "gumbel processor, top-k 50": _gumbel(top, options.seed),
@@ -78,8 +79,11 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
     top_time = times["gumbel processor, top-k 50"].median
     green_time = times["greenlist processor, full vocabulary"].median
     reading = times["one reading pass"].median
-    alone = times["gumbel in place, top-k 50, 1 row"].median
-    per_row = times["gumbel in place, top-k 50, 64 rows"].median / BATCH
+    # Without the pass that puts fresh scores in: that is the model's to pay.
+    alone = times["gumbel in place, top-k 50, 1 row"].median - one_pass
+    batch_pass = times["one pass over 64 rows"].median
+    in_batch = times["gumbel in place, top-k 50, 64 rows"].median - batch_pass
+    per_row = in_batch / BATCH
     targets = [
         Target.at_most(
             "gumbel kernel, top-k 1000, beyond one reading pass: us",
@@ -93,7 +97,10 @@ def embedding(options: Options) -> tuple[list[Target], list[Table]]:
             60.0,
         ),
         Target.at_most(
-            "gumbel processor, a row of 64: of one row alone", per_row / alone, 1.5
+            "gumbel processor, a row of 64: of one row alone",
+            per_row / alone,
+            1.5,
+            f"{per_row * 1e6:.1f} and {alone * 1e6:.1f} us, fresh scores not counted",
         ),
         Target.at_most(
             "gumbel processor, top-k 50: of transformers SynthID",

@@ -231,6 +231,19 @@ def test_code_is_marked_in_every_way_and_told(
     assert code._rates(source, code_texts.GUMBEL, options)[80, 1e-3].hits == 2
 
 
+def test_a_bias_that_costs_something_else_is_told() -> None:
+    def source(of_kgw: float) -> code_texts.Source:
+        costs = dict.fromkeys(code_texts.BIASED, (0.1, 0.004))
+        costs[code_texts.KGW] = of_kgw, 0.004
+        null = kgw.Null((40,), VOCAB, np.zeros((1, 1)))
+        return code_texts.Source("x", 0.3, {}, costs, {}, null)
+
+    for other, reached in ((0.12, True), (0.08, True), (0.13, False), (0.0, False)):
+        target = code._equal("x", 0.1, [source(0.1), source(other)])
+        assert target.reached == reached
+        assert reached or code_texts.KGW in target.note
+
+
 def test_humaneval_is_a_row_that_says_so_where_it_is_missing(
     tmp_path: Path, language: Language
 ) -> None:

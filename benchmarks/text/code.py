@@ -37,7 +37,9 @@ from watermark.detectors.base import Score
 
 ALPHAS = (0.05, 1e-3)
 SYNTHETIC = (0.3, 0.45, 0.6)
-CLOSE = 0.03  # nats: how far a cost that is measured may lie from the one wanted
+# How far a cost that is measured may lie from the one wanted: nats, beyond so many
+# standard errors.
+CLOSE, ERRORS = 0.01, 3.0
 MODEL = ", with the model"
 # How it is told, and how it was marked.
 TESTS = {
@@ -64,16 +66,11 @@ def measure(sampler: Sampler, options: Options) -> Part:
     table, wrong = humaneval.false_positives(sampler.language, sampling, options)
     written = drawn[0]
     ours, theirs = (rates[written.name, t][200, ALPHAS[0]] for t in (GUMBEL, KGW))
-    apart = [abs(s.costs[k][0] - COST_SYNTHETIC) for s in drawn[1:] for k in BIASED]
     targets = (
-        Target.at_most(
-            f"synthetic code: cost of a bias, farthest from {COST_SYNTHETIC:g}",
-            max(apart),
-            CLOSE,
-            f"of {len(apart)}, nats a token",
-        ),
+        _equal("code of the model", COST, drawn[:1]),
+        _equal("synthetic code", COST_SYNTHETIC, drawn[1:]),
         Target.at_least(
-            "code, 200 tokens at 5 %: gumbel, of HF KGW at its cost",
+            f"code, 200 tokens at 5 %: gumbel, of HF KGW at {COST:g} nats",
             ours.value / max(theirs.value, 1 / count),
             1.0,
             f"{ours} and {theirs}",
@@ -93,6 +90,23 @@ def measure(sampler: Sampler, options: Options) -> Part:
             "Code: gumbel's and greenlist's p-values are their own, KGW's threshold "
             f"is realised on unmarked texts under {KEYS} keys.",
         ),
+    )
+
+
+def _equal(name: str, wanted: float, drawn: Sequence[Source]) -> Target:
+    """Whether the biases cost on their own texts what delta was chosen for."""
+    costs = {(s.name, k): s.costs[k] for s in drawn for k in BIASED}
+    beyond = {
+        k: max(0.0, abs(cost - wanted) - ERRORS * error)
+        for k, (cost, error) in costs.items()
+    }
+    worst = max(beyond, key=beyond.__getitem__)
+    cost, error = costs[worst]
+    return Target.at_most(
+        f"{name}: cost of a bias off {wanted:g}, beyond {ERRORS:g} standard errors",
+        beyond[worst],
+        CLOSE,
+        f"farthest: {', '.join(worst)}: {cost:.3g} +- {error:.2g} nats a token",
     )
 
 
@@ -173,7 +187,8 @@ def _table(rates: Rates, alpha: float) -> Table:
         for names, found in rates.items()
     ]
     columns = ("source", "told by", *(f"{n} tokens" for n in LENGTHS))
-    return Table(f"Code: found at {alpha:g}, equal cost", columns, tuple(rows))
+    note = "Delta costs the same on unmarked texts; on its own texts: see the costs."
+    return Table(f"Code: found at {alpha:g}, equal cost", columns, tuple(rows), note)
 
 
 def _plot(source: str, rates: Rates, alpha: float) -> Plot:

@@ -48,6 +48,11 @@ class Tail:
         i = min(statistic - self.first, len(self.chances) - 1)
         return float(self.chances[i]) if i > 0 else 1.0
 
+    def attains(self, alpha: float) -> float:
+        """The largest of these chances that is at most `alpha`, or 0."""
+        i = int(np.searchsorted(-self.chances, -alpha))
+        return float(self.chances[i]) if i < len(self.chances) else 0.0
+
 
 class Peer(Protocol):
     """A watermark of transformers.

@@ -12,9 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 
 from benchmarks import sources
+from benchmarks.journal import code_version
 from benchmarks.language import BATCH
 from benchmarks.options import seeded
 from benchmarks.text.foreign import Kgw
@@ -22,6 +24,7 @@ from benchmarks.text.samples import Sampler, Set, Text
 
 KGW = Kgw("HF KGW")
 GAMMA = KGW.gamma
+FILES = ("text/kgw.py", "text/foreign.py")  # they decide a sample
 
 
 def key(*parts: object) -> int:
@@ -39,7 +42,9 @@ def config(hashing_key: int, bias: float) -> Any:
 def texts(sampler: Sampler, part: Set, bias: float, count: int) -> list[Text]:
     """`count` marked samples, kept in the sampler's journal; see `batch_key`."""
     sampling = sampler.sampling(part)
-    stem = f"KGW {bias:g}/{part}/{sampling.temperature:.4f}/{sampling.top_p:g}"
+    version = f"{code_version((), *FILES)}, transformers {transformers.__version__}"
+    stem = f"KGW {bias:g}/{version}/{part}/{sampling.temperature:.4f}"
+    stem += f"/{sampling.top_p:g}"
     names = [f"{stem}/{i}" for i in range(count)]
     missing = [names.index(n) for n in sampler.journal.missing(names)]
     batches = sorted({i // BATCH for i in missing})

@@ -41,12 +41,14 @@ class Null:
         tails: for each key, log10 p of its texts.
         stated: the same by transformers' own p-value, where it has one.
         spread: variance of the statistic over the binomial's, at the full length.
+        attained: of a peer: for each alpha, what its rule can attain of it.
     """
 
     how: str
     tails: list[Tails]
     stated: list[Tails] | None = None
     spread: float | None = None
+    attained: tuple[float, ...] | None = None
 
     def realised(
         self, alpha: float, tails: list[Tails] | None = None
@@ -108,7 +110,8 @@ def theirs(
     picked = [_picked(texts, i, options) for i in _keys(options)]
     if isinstance(peer, SynthId):
         exact = _exact(peer)
-        return Null("exact for each text", _judged(counts, picked, exact)), exact
+        tails, attained = _judged(counts, picked, exact), _attained(texts, exact)
+        return Null("exact for each text", tails, attained=attained), exact
     # Fitted on every second key, held against the others.
     fit = _fit(peer, counts[::2], picked[::2], int(vocab * peer.gamma) / vocab)
 
@@ -121,8 +124,15 @@ def theirs(
         _judged(rest, others, fitted),
         _judged(rest, others, lambda ids, n: _normal(peer.scored(ids), peer.gamma)),
         fit.spread[LENGTH],
+        _attained(texts, fitted),
     )
     return null, fitted
+
+
+def _attained(texts: Sequence[Ids], rule: Rule) -> tuple[float, ...]:
+    """What a rule with steps leaves of each alpha, on average over texts."""
+    tails = [rule(ids[:n], n) for ids in texts for n in LENGTHS]
+    return tuple(statistics.fmean(t.attains(a) for t in tails) for a in ALPHAS)
 
 
 def _fit(
@@ -145,7 +155,7 @@ def _counts(
 ) -> Counts:
     """The peer's statistic on unmarked texts, for every key."""
     content = seeded(*(ids.tolist() for ids in texts)).hex()[:16]
-    names = {f"unmarked/{peer.name}/{content}/{i}": i for i in _keys(options)}
+    names = {f"unmarked/{peer}/{content}/{i}": i for i in _keys(options)}
     missing = journal.missing(names)
     for name in options.track(missing, f"{peer.name}: unmarked") if missing else ():
         key = int.from_bytes(seeded("unmarked", peer.name, options.seed, name)[:8])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.assets import MEDIA_BYTES, DamagedAsset, kind_of, sniff
+from watermark.assets import MEDIA_BYTES, DamagedAsset, check_size, kind_of, sniff
 from watermark.assets import text as text_asset
 from watermark.errors import UnsupportedFormat
 
@@ -132,10 +132,12 @@ def sidecar_of(path: Path) -> Path:
 
 def _from_text(text: str) -> Asset:
     try:
-        text.encode()
+        check_size(text.encode(), "text/plain")
     except UnicodeEncodeError as error:
         problem = f"character {error.start} is a lone surrogate: this is no text"
         return Asset(kind="text", problem=problem)
+    except DamagedAsset as error:
+        return Asset(kind="text", problem=str(error))
     return Asset(kind="text", text=text)
 
 
@@ -186,7 +188,7 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
 def _from_tokens(ids: Any) -> Asset:
     try:
         array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
-    except ValueError as error:
+    except Exception as error:  # each kind of array has its own: no data, odd dtypes
         raise UnsupportedFormat(f"these are no token ids: {error}") from None
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.uint32)
