@@ -8,10 +8,13 @@ KERNELS = (
     "_prf",
     "_lanes",
     "_text",
+    "_sequences",
     "_greenlist",
     "_payload",
     "_tournament",
     "_noise",
+    "_mt",
+    "_engines",
 )
 
 

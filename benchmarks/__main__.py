@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import diffusion, fpr, report, speed, text
+from benchmarks import diffusion, engines, fpr, report, speed, text
 from benchmarks.options import MODELS, WORK, Options, Unavailable
 
 BENCHMARKS: dict[str, Callable[[Options], report.Result]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Options], report.Result]] = {
     "text": text.run,
     "diffusion": diffusion.run,
     "fpr": fpr.run,
+    "engines": engines.run,
 }
 DONE, UNAVAILABLE = 0, 3
 WIDTH = 150  # of tables in a pipe or a file

@@ -32,8 +32,8 @@ PROMPTS = (
     "Each row of the matrix",
 )
 NEAR = 0.01  # nats; the search stops well inside the stated 0.1
-SEARCH = 2 * BATCH  # samples for each setting that is tried
-STEPS = 9
+SEARCH = 4 * BATCH  # samples for each setting that is tried
+STEPS = 8
 
 
 @dataclass(frozen=True, slots=True)

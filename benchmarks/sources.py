@@ -138,7 +138,8 @@ def marking(record: KeyRecord, nonce: int = 0, payload: bytes = b"") -> Mark:
 
         return bias
 
-    order = gumbel.Sequencer(record, nonce, payload)
+    fresh = gumbel.fresh_nats(record, None)  # a message is each sequence's own
+    order = gumbel.Sequencer(record, nonce, payload, fresh)
 
     def choose(tokens: list[int], logits: NDArray[np.float32], spent: float) -> Any:
         choice = order.choose(tokens, spent)

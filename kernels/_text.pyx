@@ -1,5 +1,5 @@
 """Scoring and choosing tokens under `gumbel`. See `reference`."""
-from libc.math cimport INFINITY, log, rint
+from libc.math cimport INFINITY, log
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
@@ -7,14 +7,12 @@ import numpy as np
 
 from watermark.kernels._lanes import LOOPS
 
+from choice cimport choice, nats_of, top_of
 from contexts cimport Contexts, check, check_nonces, draw, gather, release
-from lanes cimport loops_of, wm_group, wm_log2, wm_loops, wm_trailing_zeros
+from lanes cimport loops_of, wm_loops
 from siphash cimport load64, siphash_tokens
 
 DEF LANES = 16  # as lanes.h says
-
-cdef double UNIT = 16777216.0  # 2**reference.NOISE_BITS
-DEF CHUNK = 4096  # logits whose survivors are handled together
 
 cdef const wm_loops* wm = loops_of(LOOPS)
 
@@ -101,89 +99,56 @@ def gumbel_terms(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t widt
     return positions, terms
 
 
-cdef inline int64_t gumbel_noise(
-    uint32_t word, const int32_t* lows, const int32_t* highs
-) noexcept nogil:
-    cdef uint64_t y = 2 * <uint64_t>word + 1
-    cdef const int32_t* nodes = lows
-    cdef int exponent
-    cdef int64_t index
-    if y >= <uint64_t>1 << 32:
-        y = (<uint64_t>1 << 33) - y
-        nodes = highs
-    exponent = wm_log2(y)
-    y <<= 32 - exponent
-    index = exponent * 256 + ((y >> 24) & 255)
-    return nodes[index] + (
-        ((<int64_t>nodes[index + 1] - nodes[index]) * <int64_t>(y & 0xFFFFFF)) >> 24
-    )
-
-
 def gumbel_select(const float[::1] logits, bytes state not None,
                   unsigned long long nonce, int symbol, const int32_t[::1] lows,
                   const int32_t[::1] highs):
     """The chosen token, or -1 for NaN or +inf, or -2 where no logit is finite."""
     cdef const uint8_t* s = state
-    cdef Py_ssize_t n = logits.shape[0], i, start, chosen = -2
-    cdef Py_ssize_t blocks = (n + 63) // 64, count, at, lane, lanes
-    cdef uint64_t low, high, second = nonce >> 2
-    cdef int which = nonce & 3
-    cdef int64_t value, best = -(<int64_t>1 << 62)
-    cdef uint32_t found[CHUNK]
-    cdef uint32_t wide[4][16]
-    cdef wm_group g
-    cdef uint32_t hopes
-    cdef float distance[LANES]
-    cdef float top = -INFINITY, need = -INFINITY, cut
-    cdef const float* x
+    cdef Py_ssize_t n = logits.shape[0]
+    cdef int64_t token = -2
+    cdef float top = -INFINITY
     cdef float* tops
-    cdef bint fit = True
     if len(state) != 16:
         raise ValueError(f"the state has {len(state)} bytes, expected 16")
     if lows.shape[0] != 8193 or highs.shape[0] != 8193:
         raise ValueError("the noise tables have the wrong length")
     if symbol > 255 or (symbol >= 0 and nonce > 255):
         raise ValueError(f"symbol {symbol}, nonce {nonce}: expected 0 to 255")
-    if symbol >= 0:
-        second, which = 1 << 30 | nonce << 6 | symbol >> 2, symbol & 3
     if n == 0:
-        return chosen
-    x = &logits[0]
-    low, high = load64(s), load64(s + 8)
-    tops = <float*>malloc(4 * blocks)
+        return token
+    tops = <float*>malloc(4 * ((n + 63) // 64))
     if tops == NULL:
         raise MemoryError
     with nogil:
-        fit = wm.block_tops(x, n, tops)
-        for i in range(blocks):
-            top = max(top, tops[i])
-        # Noise spans -3.2 to 22.9 nats: further down nothing can win.
-        cut = top - <float>27.0
-        for lane in range(LANES):
-            distance[lane] = 0.0
-            g.low[lane], g.high[lane] = low, high
-            g.first[lane], g.second[lane] = 0, <uint32_t>second
-        for start in range(0, n if fit and top != -INFINITY else 0, CHUNK):
-            count = wm.survivors(x + start, min(<Py_ssize_t>CHUNK, n - start),
-                                 tops + start // 64, cut, found)
-            for at in range(0, count, LANES):
-                lanes = min(<Py_ssize_t>LANES, count - at)
-                for lane in range(lanes):
-                    i = start + found[at + lane]
-                    g.first[lane], distance[lane] = <uint64_t>i, x[i] - top
-                wm.philox(&g, wide)
-                # Most cannot win whatever their exact noise: a bound tells, with room
-                # for rounding.
-                hopes = wm.hopeful(wide[which], distance, need)
-                hopes &= (<uint32_t>1 << lanes) - 1
-                while hopes:
-                    lane = wm_trailing_zeros(hopes)
-                    hopes &= hopes - 1
-                    i = start + found[at + lane]
-                    value = <int64_t>rint((<double>x[i] - <double>top) * UNIT)
-                    value += gumbel_noise(wide[which][lane], &lows[0], &highs[0])
-                    if value > best:
-                        best, chosen = value, i
-                        need = <float>(<double>best / UNIT - 0.001)
+        if not top_of(wm, &logits[0], n, tops, &top):
+            token = -1
+        elif top != -INFINITY:
+            token = choice(wm, &logits[0], n, tops, top, load64(s), load64(s + 8),
+                           nonce, symbol, &lows[0], &highs[0])
         free(tops)
-    return chosen if fit else -1
+    return token
+
+
+def collision_nats(const float[:, ::1] scores, rows):
+    """Collision entropy of some rows, 0 where one cannot be sampled."""
+    cdef Py_ssize_t n = scores.shape[1], row
+    cdef float top = -INFINITY
+    cdef float* tops
+    cdef double nats
+    tops = <float*>malloc(4 * ((n + 63) // 64) + 4)
+    if tops == NULL:
+        raise MemoryError
+    found = []
+    try:
+        for row in rows:
+            if not 0 <= row < scores.shape[0]:
+                raise ValueError(f"row {row}, expected 0 to {scores.shape[0] - 1}")
+            nats = 0.0
+            with nogil:
+                if n > 0 and top_of(wm, &scores[row, 0], n, tops, &top):
+                    if top != -INFINITY:
+                        nats = nats_of(wm, &scores[row, 0], n, tops, top)
+            found.append(nats)
+    finally:
+        free(tops)
+    return found

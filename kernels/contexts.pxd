@@ -113,9 +113,9 @@ cdef inline void collect(
                 found.n += 1
 
 
-# The tokens that are scored after the prompt of `skip` tokens: `fresh_contexts`, or with
-# `pairs` the first use of each context and token. The arguments are checked. To be
-# freed with `release`.
+# The tokens that are scored after the prompt of `skip` tokens: `fresh_contexts`, or
+# with `pairs` the first use of each context and token. The arguments are checked. To
+# be freed with `release`.
 cdef inline int gather(
     const wm_loops* wm, Contexts* found, const uint32_t[::1] tokens, bytes key,
     Py_ssize_t width, Py_ssize_t skip, bint pairs

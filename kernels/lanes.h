@@ -23,6 +23,7 @@ typedef struct {
     int (*block_tops)(const float *, long, float *);
     long (*survivors)(const float *, long, const float *, float, uint32_t *);
     uint32_t (*hopeful)(const uint32_t *, const float *, float);
+    void (*collision)(const float *, long, const float *, float, double *);
     long (*add_green)(float *, long, uint64_t, uint64_t, uint32_t, float);
     void (*layer_counts)(const uint32_t *, long, int, int32_t *);
     void (*differences)(

@@ -27,6 +27,9 @@ cdef extern from "lanes.h" nogil:
             const float*, long, const float*, float, uint32_t*
         ) noexcept nogil
         uint32_t (*hopeful)(const uint32_t*, const float*, float) noexcept nogil
+        void (*collision)(
+            const float*, long, const float*, float, double*
+        ) noexcept nogil
         long (*add_green)(
             float*, long, uint64_t, uint64_t, uint32_t, float
         ) noexcept nogil

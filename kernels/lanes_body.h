@@ -279,6 +279,48 @@ WM_TARGET static uint32_t WM(hopeful)(
     return (uint32_t)WM_MASK16(bound, need);
 }
 
+/* Add w and w**2 of 16 floats to each lane's two sums, w = exp(x - top): see
+   reference_sequences.collision_nats. */
+WM_TARGET WM_ALWAYS void WM(add_weights)(const float *x, float top, double *sums) {
+    float w[WM_LANES];
+    for (int l = 0; l < WM_LANES; l++) {
+        const float distance = x[l] - top;
+        const float y = (distance > -40.0f ? distance : -40.0f) * 1.4426950408889634f;
+        const float whole = (y + 12582912.0f) - 12582912.0f, part = y - whole;
+        const int32_t bits = (int32_t)((uint32_t)((int32_t)whole + 127) << 23);
+        float scale, value = 0.0013333558f;
+        memcpy(&scale, &bits, sizeof scale);
+        value = value * part + 0.0096181291f;
+        value = value * part + 0.0555041087f;
+        value = value * part + 0.2402265070f;
+        value = value * part + 0.6931471806f;
+        value = value * part + 1.0f;
+        w[l] = distance >= -40.0f ? value * scale : 0.0f;
+    }
+    for (int l = 0; l < WM_LANES; l++) {
+        sums[l] += (double)w[l];
+        sums[WM_LANES + l] += (double)w[l] * (double)w[l];
+    }
+}
+
+/* Fill sums[0..15] and sums[16..31] with those of n floats; blocks too far below the
+   top to count are passed over. */
+WM_TARGET static void WM(collision)(
+    const float *x, long n, const float *tops, float top, double *sums
+) {
+    float last[WM_LANES];
+    for (int l = 0; l < 2 * WM_LANES; l++) sums[l] = 0.0;
+    for (long i = 0; i < n; i += WM_LANES) {
+        if (tops[i / 64] - top < -40.0f) continue;
+        if (i + WM_LANES <= n) {
+            WM(add_weights)(x + i, top, sums);
+            continue;
+        }
+        for (int l = 0; l < WM_LANES; l++) last[l] = i + l < n ? x[i + l] : -INFINITY;
+        WM(add_weights)(last, top, sums);
+    }
+}
+
 /* Add bias to the green ones of 8 floats, one word, a nibble each; bad and open count
    NaN and what is above -inf. */
 WM_TARGET WM_ALWAYS void WM(add_word)(
@@ -490,8 +532,8 @@ WM_TARGET static void WM(codewords)(
 #define WM_STRING(x) WM_STRING_(x)
 static const wm_loops WM(loops) = {
     WM_STRING(WM_NAME), WM(philox), WM(siphash), WM(gumbel_products),
-    WM(symbol_products), WM(block_tops), WM(survivors), WM(hopeful), WM(add_green),
-    WM(layer_counts), WM(differences), WM(signed_sums), WM(butterfly), WM(viterbi),
+    WM(symbol_products), WM(block_tops), WM(survivors), WM(hopeful), WM(collision),
+    WM(add_green), WM(layer_counts), WM(differences), WM(signed_sums), WM(butterfly), WM(viterbi),
     WM(branches), WM(codewords),
 };
 

@@ -235,6 +235,16 @@ def test_what_is_no_id_is_told(w: Watermark, name: str) -> None:
         w.verify(NO_IDS[name](), tokenizer=words())
 
 
+@pytest.mark.parametrize("name", NO_IDS)
+def test_what_is_no_prompt_is_told(w: Watermark, name: str) -> None:
+    prompt: Any = NO_IDS[name]()
+    prompt = prompt.ids if isinstance(prompt, Tokens) else prompt
+    if isinstance(prompt, str):
+        pytest.skip("a prompt may be text")
+    with pytest.raises(UnsupportedFormat):
+        w.verify([1, 2, 3], tokenizer=words(), prompt=prompt)
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_ids_outside_the_vocabulary_are_a_verdict(w: Watermark, effort: str) -> None:
     """No record of these texts can have made them, and none of the bounds is passed."""
@@ -332,3 +342,21 @@ def test_prompts_of_another_vocabulary_are_told(
         marked.generate(torch.tensor(CALLS[name]), **SAMPLED)
 
     assert w.home.ledger.size == size
+
+
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask"])
+def test_tensors_without_values_are_told(w: Watermark, marked: Any, name: str) -> None:
+    size = w.home.ledger.size
+    call = {"input_ids": torch.tensor([IDS]), "attention_mask": torch.ones(1, len(IDS))}
+    with pytest.raises(InvalidSignal):
+        marked.generate(**call | {name: call[name].to("meta")}, **SAMPLED)
+
+    assert w.home.ledger.size == size
+
+
+def test_scores_on_another_device_are_told(w: Watermark, marked: Any) -> None:
+    def moved(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.to("meta")
+
+    with pytest.raises(InvalidSignal):
+        marked.generate(torch.tensor([IDS]), logits_processor=[moved], **SAMPLED)

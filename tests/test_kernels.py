@@ -128,9 +128,23 @@ def test_contexts_of_the_prompt_are_not_scored() -> None:
     ids = uint32([*prompt, 1, 2, 3, 4, *prompt, 5])
     positions, _ = kernels.token_words(ids, bytes(16), 3, 0, skip=20)
     # 1 2 3 4 and the windows up to "102" are new; those wholly of the prompt are not,
-    # but the last of them, 117 118 119, closes the prompt and is not new either.
-    assert positions.tolist() == [23, 24, 25, 26]
+    # but the last of them, 117 118 119, closes the prompt and is not new either. The
+    # token 102 is left out too: it ends a phrase of the prompt, 100 101 102.
+    assert positions.tolist() == [23, 24, 25]
     assert kernels.greenlist_count(ids, bytes(16), 3, 4, 20)[0] == 5
+
+
+def test_a_phrase_of_the_last_128_tokens_is_not_scored() -> None:
+    """Its tokens' contexts are new, and count as used all the same."""
+    phrase, rest = [1, 2, 3], list(range(1000, 1124))
+    for gap, again in ((124, False), (125, True), (126, True)):
+        filler = [*rest, 2000, 2001][:gap]
+        ids = uint32([9, *phrase, *filler, 8, *phrase, 7])
+        positions, _ = kernels.token_words(ids, bytes(16), 4, 0)
+        third = len(ids) - 2  # the second 3; at 128 tokens from the first it is old
+
+        assert (third in positions) == again
+        assert {third - 1, third + 1} <= set(positions.tolist())
 
 
 def test_everything_skipped_is_nothing_scored() -> None:

@@ -34,6 +34,7 @@ PUBLIC = {
     "attach",
     "embed",
     "errors",
+    "load_records",
     "policy",
     "verify",
     "verify_many",

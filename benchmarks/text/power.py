@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from benchmarks.report import Cell, Part, Plot, Table, Target
 from benchmarks.text.samples import Sampler, Set, Text
 from watermark import verification
 from watermark.assets.loading import load
+from watermark.detectors import weighted
 from watermark.keys import KeyRecord
+from watermark.likelihood import Likelihood
 from watermark.schemes import default_records
 from watermark.verification.text import TEXT_DETECTORS
 
@@ -37,12 +40,15 @@ MARKED = (
     Set("tournament, 1 nat", "tournament", 1.0, LONG),
 )
 UNMARKED = Set("unmarked, 1 nat", None, 1.0)
+WEIGHED = MARKED[1]  # by the model too: its probabilities, the prompt known
+WEIGHED_NAME = f"{WEIGHED.name}, weighed by the model"
 # (set, tokens, least rate of texts found)
 WANTED = (
     ("gumbel, 1 nat", 200, 0.985),
     ("gumbel, 1 nat", 100, 0.75),
     ("gumbel, 1.5 nats", 100, 0.99),
     ("gumbel, T = 1", 200, 0.99),
+    (WEIGHED_NAME, 100, 0.9),
 )
 
 
@@ -57,6 +63,7 @@ def measure(sampler: Sampler, options: Options) -> Part:
         ]
         for name, texts in drawn.items()
     }
+    found[WEIGHED_NAME] = _weighed(drawn[WEIGHED.name], sampler, options)
     strict = [verified(text, language) for text in drawn["gumbel, 1 nat"]]
     nats = statistics.fmean(text.nats for text in drawn["gumbel, 1 nat"])
     hits = sum(least(text.said(language), language, options) <= FPR for text in plain)
@@ -109,6 +116,28 @@ def _tails(text: Text, language: Language) -> dict[int, float]:
     if text.record is None:
         raise ValueError("an unmarked text has no record to be tested with")
     return {n: retokenised(text, language, n) for n in LENGTHS if n <= len(text.ids)}
+
+
+def _weighed(
+    texts: Sequence[Text], sampler: Sampler, options: Options
+) -> list[dict[int, float]]:
+    """The same with the model's probabilities, after the prompt each was given."""
+    language, sampling = sampler.language, sampler.sampling(WEIGHED)
+    likelihood = Likelihood(
+        language.model, temperature=sampling.temperature, top_p=sampling.top_p
+    )
+    prompts = [language.tokenizer(p)["input_ids"] for p in WEIGHED.prompts]
+    rows = []
+    for i, text in enumerate(options.track(texts, f"{WEIGHED_NAME}: score")):
+        if text.record is None:
+            raise ValueError("an unmarked text has no record to be tested with")
+        row = {}
+        for n in LENGTHS:
+            ids = np.asarray(language.reader.encode(text.said(language, n)), np.uint32)
+            chances = likelihood.probabilities(ids, prompts[i % len(prompts)])
+            row[n] = float(weighted.score(ids, text.record, chances).log10_p())
+        rows.append(row)
+    return rows
 
 
 def retokenised(text: Text, language: Language, tokens: int | None = None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -101,16 +100,19 @@ class Sampler:
         """`count` samples of a set: those on file, and the rest made now."""
         sampling = self.sampling(part)
         stem = f"{part}/{sampling.temperature:.4f}/{sampling.top_p:g}"
-        names = [f"{stem}/{i}" for i in range(count)]
-        missing = [int(n.rpartition("/")[2]) for n in self.journal.missing(names)]
-        batches = sorted({i // BATCH for i in missing})
-        for batch in self.options.track(batches, part.name) if batches else ():
-            places = [i for i in missing if i // BATCH == batch]
-            self._make(part, sampling, stem, places)
-        return [self._text(part, i, self.journal.rows[n]) for i, n in enumerate(names)]
+        # A batch is made as a whole, and named by its size: a sample is the same
+        # whatever was asked for first, or was on file.
+        batches = [
+            range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)
+        ]
+        names = {i: f"{stem}/{len(b)}/{i}" for b in batches for i in b}
+        missing = [b for b in batches if self.journal.missing(names[i] for i in b)]
+        for places in self.options.track(missing, part.name) if missing else ():
+            self._make(part, sampling, places, names)
+        return [self._text(part, i, self.journal.rows[n]) for i, n in names.items()]
 
     def _make(
-        self, part: Set, sampling: Sampling, stem: str, places: Sequence[int]
+        self, part: Set, sampling: Sampling, places: range, names: dict[int, str]
     ) -> None:
         drawn = self.language.sample(
             [part.prompts[i % len(part.prompts)] for i in places],
@@ -124,7 +126,7 @@ class Sampler:
         )
         for i, ids, nats, coverage, message in rows:
             row = {"ids": ids, "nats": nats, "coverage": coverage}
-            self.journal.add(f"{stem}/{i}", {**row, "message": message.hex()})
+            self.journal.add(names[i], {**row, "message": message.hex()})
 
     def _text(self, part: Set, place: int, row: dict[str, Any]) -> Text:
         return Text(

@@ -89,6 +89,8 @@ CASES = (
     Case("tournament", "tournament", 320),
     Case("greenlist, delta 2", "greenlist", 420),
     Case("16 bits present", "gumbel", 300, _alone, _message(16)),
+    Case("32 bits present", "gumbel", 430, _alone, _message(32)),
+    Case("64 bits present", "gumbel", 700, _alone, _message(64)),
     Case("16 bits exact", "gumbel", 210, _exact, _message(16)),
     Case("32 bits exact", "gumbel", 320, _exact, _message(32)),
     Case("64 bits exact", "gumbel", 450, _exact, _message(64)),

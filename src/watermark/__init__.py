@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from watermark.likelihood import Likelihood as Likelihood
     from watermark.marked import Marked as Marked
     from watermark.pipelines.base import Attachment as Attachment
+    from watermark.schemes.foreign.config import load_records as load_records
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ _LATER = {
     "Tokens": "watermark.assets.loading",
     "Attachment": "watermark.pipelines.base",
     "Likelihood": "watermark.likelihood",
+    "load_records": "watermark.schemes.foreign.config",
 }
 
 

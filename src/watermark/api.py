@@ -282,13 +282,16 @@ class Watermark:
             prompt: that the text was written to (text, or ids where ids are given):
                 what repeats it does not count as evidence.
             keys: a `Key` (of epoch 0), a `KeyRing`, a `KeyRecord`, the path of a key
-                file, or several of them; by default this home's.
+                file, an engine's watermark configuration or whatever else
+                `load_records` reads, or several of them; by default this home's.
             trust: root certificates (PEM bytes or a path); by default this home's own.
             effort: ``"quick"``, ``"normal"`` or ``"thorough"``.
 
         Raises:
             TokenizerMismatch: `tokenizer` is none that the key records name.
+            VocabularyMismatch: it has more tokens than an engine's record says.
             KeyFileError: a key cannot be read.
+            ConfigError: an engine's configuration cannot be read.
         """
         return Verifier(
             self.home,

@@ -3,6 +3,7 @@
 * WatermarkError
   + KeyFileError           a key file is missing, unreadable, open to others, or damaged
   + WeakKey                a key that could be guessed was offered for marking
+  + ConfigError            an engine's configuration lacks a field, or one is wrong
   + HomeError              a home is missing, already there, or damaged
   + UnsupportedPipeline    `attach` met an object or a mode it cannot mark
   + UnsupportedFormat      a file type no part of this package can write
@@ -35,6 +36,18 @@ class KeyFileError(WatermarkError):
 
 class WeakKey(WatermarkError):
     """A key that could be guessed was offered for marking."""
+
+
+class ConfigError(WatermarkError):
+    """An engine's configuration lacks a field, or one has a value it cannot have.
+
+    Attributes:
+        field: the field's name, as the configuration spells it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
 
 
 class HomeError(WatermarkError):

@@ -28,6 +28,7 @@ from watermark.files import read_private, write_atomically
 from watermark.keys import KeyRecord, KeyRing
 from watermark.record import utc_now
 from watermark.schemes import SCHEMES, default_records
+from watermark.schemes.foreign import FOREIGN
 from watermark.sign.credential import Credential
 from watermark.store.checkpoint import LogKey
 from watermark.store.ledger import Ledger
@@ -209,7 +210,7 @@ class Home:
         return [r for r in defaults if r.test not in named] + bound
 
     def _checked(self, record: KeyRecord) -> KeyRecord:
-        scheme = SCHEMES.get(record.scheme)
+        scheme = SCHEMES.get(record.scheme) or FOREIGN.get(record.scheme)
         if scheme is None or scheme.version != record.version:
             raise KeyFileError(
                 f"{self.path / 'records'} names {record.scheme!r} version "

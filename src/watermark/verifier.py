@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from watermark import verification
-from watermark.assets.loading import load
+from watermark.assets.loading import Tokens, load
 from watermark.home import Home
-from watermark.keys import Key, KeyRecord, RingEntry
+from watermark.keys import EngineKey, Key, KeyRecord, RingEntry
 from watermark.likelihood import Likelihood
 from watermark.report import Report
 from watermark.schemes import default_records
+from watermark.schemes.foreign.config import is_configuration, load_records
 from watermark.tokenizer import TextTokenizer
 
 AHEAD = 4  # assets read ahead for each worker
@@ -51,6 +52,7 @@ class Verifier:
 
         Raises:
             ValueError: an unknown effort, or `keys` is empty.
+            UnsupportedFormat: `prompt` is neither text nor token ids.
             KeyFileError: a key cannot be read.
         """
         if effort not in verification.LOOKS:
@@ -59,7 +61,11 @@ class Verifier:
             )
         self._home = home
         self._pipeline, self._tokenizer = pipeline, tokenizer
-        self._prompt, self._effort = prompt, effort
+        self._prompt: str | Sequence[int] = prompt
+        if not isinstance(prompt, str):
+            ids = load(Tokens(prompt)).tokens
+            self._prompt = [] if ids is None else ids.tolist()
+        self._effort = effort
         if keys is not None:
             self._records = _records_of(keys)
         else:
@@ -173,8 +179,15 @@ def _records_of(keys: Any) -> list[KeyRecord]:
     if isinstance(keys, RingEntry):
         epochs = range(keys.epoch + 1)
         return [r for epoch in epochs for r in default_records(keys.key, epoch)]
+    if is_configuration(keys):
+        return load_records(keys)
     if isinstance(keys, str | os.PathLike):
         return _records_of(RingEntry.load(Path(keys)))
+    if isinstance(keys, EngineKey):
+        raise ValueError(
+            "an EngineKey alone does not say whose it is: pass the record, as "
+            "load_records makes it from the engine's configuration"
+        )
     records = [record for key in keys for record in _records_of(key)]
     if not records:
         raise ValueError("keys= is empty: nothing could be tested")

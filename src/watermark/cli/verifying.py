@@ -33,6 +33,7 @@ from watermark.errors import (
     StoreError,
     TokenizerMismatch,
     UnsupportedPipeline,
+    VocabularyMismatch,
 )
 from watermark.policy import Marked
 from watermark.report import Report
@@ -49,6 +50,7 @@ CALLERS = (
     StoreError,
     TokenizerMismatch,
     UnsupportedPipeline,
+    VocabularyMismatch,
 )
 
 
@@ -113,9 +115,10 @@ def verify(
     keys: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="KEYFILE",
-            help="Test for this key instead of the home's; can be repeated. Then no "
-            "home is needed.",
+            metavar="FILE",
+            help="Test for this key instead of the home's: a key file, a TOML file of "
+            "records, or the configuration of an engine that marks by itself. Can be "
+            "repeated. Then no home is needed.",
         ),
     ] = None,
     trust: Annotated[
@@ -198,11 +201,17 @@ def _judge(
     from watermark import home as homes
     from watermark.cli.models import model_at
     from watermark.keys import RingEntry
+    from watermark.schemes.foreign.config import is_configuration, load_records
     from watermark.tokenizer import TextTokenizer
     from watermark.verifier import Options, Verifier
 
     secret = passphrase(passphrase_file)
-    loaded = [RingEntry.load(file, passphrase=secret) for file in keys or ()]
+    loaded = [
+        load_records(file, passphrase=secret)
+        if is_configuration(file)
+        else [RingEntry.load(file, passphrase=secret)]
+        for file in keys or ()
+    ]
     options: Options = {
         "keys": loaded or None,
         "trust": None if trust is None else _anchors(trust),

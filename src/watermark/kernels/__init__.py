@@ -14,6 +14,8 @@ from importlib.util import find_spec
 
 from watermark.kernels.reference import Numbers
 from watermark.kernels.reference_payload import payload_symbols as payload_symbols
+from watermark.kernels.reference_sequences import FREE as FREE
+from watermark.kernels.reference_sequences import Tensor as Tensor
 
 if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference import context_state as context_state
@@ -27,6 +29,14 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference import stream as stream
     from watermark.kernels.reference import token_words as token_words
     from watermark.kernels.reference import words as words
+    from watermark.kernels.reference_engines import sglang_words as sglang_words
+    from watermark.kernels.reference_engines import synthid_bits as synthid_bits
+    from watermark.kernels.reference_engines import synthid_states as synthid_states
+    from watermark.kernels.reference_engines import vllm_words as vllm_words
+    from watermark.kernels.reference_mt import mt_mask as mt_mask
+    from watermark.kernels.reference_mt import mt_members as mt_members
+    from watermark.kernels.reference_mt import mt_permutation as mt_permutation
+    from watermark.kernels.reference_mt import mt_words as mt_words
     from watermark.kernels.reference_noise import code_bits as code_bits
     from watermark.kernels.reference_noise import pilot_search as pilot_search
     from watermark.kernels.reference_noise import trellis_decode as trellis_decode
@@ -38,6 +48,8 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference_payload import (
         trellis256_decode as trellis256_decode,
     )
+    from watermark.kernels.reference_sequences import Sequences as Sequences
+    from watermark.kernels.reference_sequences import collision_nats as collision_nats
     from watermark.kernels.reference_tournament import (
         tournament_bits as tournament_bits,
     )
@@ -48,9 +60,17 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     BACKEND = "reference"
 else:
     from watermark.kernels import _text
+    from watermark.kernels._engines import sglang_words as sglang_words
+    from watermark.kernels._engines import synthid_bits as synthid_bits
+    from watermark.kernels._engines import synthid_states as synthid_states
+    from watermark.kernels._engines import vllm_words as vllm_words
     from watermark.kernels._greenlist import greenlist_bias as greenlist_bias
     from watermark.kernels._greenlist import greenlist_count as greenlist_count
     from watermark.kernels._greenlist import greenlist_mask as greenlist_mask
+    from watermark.kernels._mt import mt_mask as mt_mask
+    from watermark.kernels._mt import mt_members as mt_members
+    from watermark.kernels._mt import mt_permutation as mt_permutation
+    from watermark.kernels._mt import mt_words as mt_words
     from watermark.kernels._noise import code_bits as code_bits
     from watermark.kernels._noise import pilot_search as pilot_search
     from watermark.kernels._noise import trellis_decode as trellis_decode
@@ -63,6 +83,8 @@ else:
     from watermark.kernels._prf import siphash128 as siphash128
     from watermark.kernels._prf import stream as stream
     from watermark.kernels._prf import words as words
+    from watermark.kernels._sequences import Sequences as Sequences
+    from watermark.kernels._text import collision_nats as collision_nats
     from watermark.kernels._text import context_state as context_state
     from watermark.kernels._text import gumbel_score as gumbel_score
     from watermark.kernels._text import gumbel_terms as gumbel_terms

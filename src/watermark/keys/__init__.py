@@ -1,5 +1,6 @@
 """Keys: secrets, their public names, rings of them, and key records."""
 
+from watermark.keys.engine import EngineKey as EngineKey
 from watermark.keys.key import FILE_SCHEMA as FILE_SCHEMA
 from watermark.keys.key import Key as Key
 from watermark.keys.record import EMBED_ONLY as EMBED_ONLY

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, Self
 
 from watermark.errors import KeyFileError, WeakKey
+from watermark.keys.engine import EngineKey
 from watermark.keys.key import Key
 
 RECORD_SCHEMA = "watermark.keyrecord/1"
@@ -15,6 +16,8 @@ RECORD_SCHEMA = "watermark.keyrecord/1"
 EMBED_ONLY = frozenset({"delta"})
 # Parameters that a record may lack, which then are 0: what they add is switched off.
 OPTIONAL = frozenset({"dual", "gate100", "payload_bits"})
+# Schemes whose lists are drawn from the whole vocabulary: its size decides the bits.
+FIXED_VOCABULARY = frozenset({"hf-kgw", "kgw", "unigram"})
 
 Parameter = int | float | str
 
@@ -31,7 +34,7 @@ class KeyRecord:
         parameters: the scheme's own parameters, by name.
         vocab_size: width of the logits, or None where it does not matter.
         tokenizer: digest of the tokenizer (`watermark.tokenizer`), or None: any.
-        key: the secret; not shown, compared or written.
+        key: the secret, ours or another engine's; not shown, compared or written.
     """
 
     kid: str
@@ -41,7 +44,7 @@ class KeyRecord:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     vocab_size: int | None = None
     tokenizer: str | None = None
-    key: Key | None = field(default=None, repr=False, compare=False)
+    key: Key | EngineKey | None = field(default=None, repr=False, compare=False)
     # Sub-keys that were asked for: HKDF costs as much as the mark of several tokens.
     _derived: dict[tuple[str, int], bytes] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -57,14 +60,20 @@ class KeyRecord:
 
     @property
     def secret(self) -> Key:
-        """The key.
+        """The key, which is ours.
 
         Raises:
             KeyFileError: this record was read without its key.
+            WeakKey: it is another engine's: nothing of ours is made with it.
         """
         if self.key is None:
             raise KeyFileError(
                 f"the key {self.kid} of this record is not at hand: load its key file"
+            )
+        if isinstance(self.key, EngineKey):
+            raise WeakKey(
+                f"{self.kid} is the key of another engine: it finds that engine's "
+                f"marks and makes none; {self.scheme!r} needs a Key"
             )
         return self.key
 
@@ -76,10 +85,16 @@ class KeyRecord:
             for name, value in self.parameters.items()
             if name not in EMBED_ONLY and (value or name not in OPTIONAL)
         )
-        return self.kid, self.scheme, self.version, self.epoch, bits
+        name = self.kid, self.scheme, self.version, self.epoch, bits
+        return (*name, self.vocab_size) if self.scheme in FIXED_VOCABULARY else name
 
     def derive(self, purpose: str, *, length: int = 32) -> bytes:
-        """A sub-key for `purpose` under this record's scheme, version and epoch."""
+        """A sub-key for `purpose` under this record's scheme, version and epoch.
+
+        Raises:
+            KeyFileError: this record was read without its key.
+            WeakKey: the key is another engine's.
+        """
         found = self._derived.get((purpose, length))
         if found is None:
             found = self.secret.derive(
@@ -102,7 +117,9 @@ class KeyRecord:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, key: Key | None = None) -> Self:
+    def from_dict(
+        cls, data: Mapping[str, Any], *, key: Key | EngineKey | None = None
+    ) -> Self:
         """The inverse of `to_dict`.
 
         Raises:

@@ -137,10 +137,20 @@ def candidates(
 
 
 def check_ids(model: Any, call: dict[str, Any]) -> None:
-    """Raise VocabularyMismatch where a text prompt has ids the model does not know.
+    """Refuse a text prompt without values, or with ids the model does not know.
 
     On an accelerator such an id stops the device for good.
+
+    Raises:
+        InvalidSignal: a tensor on the meta device.
+        VocabularyMismatch: an id outside the vocabulary.
     """
+    for name, value in call.items():
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            raise InvalidSignal(
+                f"{name} is on the meta device, which holds no values; expected the "
+                f"model's device, {model.device}"
+            )
     text = model.config.get_text_config()
     if text is not model.config:  # placeholders of pictures are beyond the vocabulary
         return

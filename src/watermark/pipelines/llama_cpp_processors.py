@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from watermark import kernels
 from watermark.errors import (
     InvalidSignal,
     NotMarked,
@@ -107,13 +108,6 @@ def _nucleus(logits: Logits, top_p: float) -> NDArray[np.intp]:
     order = few[np.argsort(-logits[few], kind="stable")]
     reached = np.searchsorted(np.cumsum(p[order]), wanted)
     return order[: reached + 1]
-
-
-def _collision_nats(logits: Logits) -> float:
-    """``-log sum p**2`` of the softmax of a row with something finite in it."""
-    kept = logits[logits > -np.inf].astype(np.float64)
-    p = np.exp(kept - kept.max())
-    return float(2 * np.log(p.sum()) - np.log((p * p).sum()))
 
 
 @dataclass(slots=True)
@@ -216,24 +210,26 @@ class GumbelProcessor(Processor):
         """
         super().__init__(record)
         self.sampling = sampling
+        fresh = gumbel.fresh_nats(record, payload)
         if payload is None:
             payload = gumbel.mark_id(record, seed, 0)
         self.payload = payload
         nonce = gumbel.nonce(record, seed, 0)
-        self._sequencer = gumbel.Sequencer(record, nonce, payload)
+        self._sequencer = gumbel.Sequencer(record, nonce, payload, fresh)
         self._spent = 0.0
         self._chosen: int | None = None
 
     def step(self, output: list[int], row: Logits) -> Logits:
         """-inf everywhere but the chosen token, or the row as it came."""
         self._chosen = None
-        fresh = self._spent < gumbel.FRESH_NATS
+        fresh = self._spent < self._sequencer.fresh
         choice = self._sequencer.choose(output, self._spent)
         if choice is None and not fresh:
             return row
         sampled = self.sampling.apply(row)
         if fresh:
-            self._spent += _collision_nats(sampled)
+            [nats] = kernels.collision_nats(sampled[None], [0])
+            self._spent += nats
         if choice is None:
             return row
         self._chosen = gumbel.select(sampled, *choice)

@@ -10,15 +10,13 @@ at an earlier position forgets what came after it.
 from __future__ import annotations
 
 import inspect
-import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from watermark import kernels
 from watermark.errors import InvalidSignal, NotMarked, VocabularyMismatch
 from watermark.keys import KeyRecord
 from watermark.schemes import gumbel
@@ -48,84 +46,77 @@ class Processor(Protocol):
         """
 
 
-@dataclass(slots=True)
 class Rows:
-    """The sequencers of one batch: which tokens the key chooses, row by row.
+    """One batch: which tokens the key chooses, row by row.
 
     The nonce of a row comes from the generator's state and the row's number: a row's
     mark does not depend on how many rows there are, on the padding, or on what is in
     the others; the same prompt as another row of the batch gives another text.
+
+    Attributes:
+        start: tokens of the prompt, padding included.
+        messages: what each row carries.
+        nonces: of each row.
+        decided: what `step` decided last.
     """
 
-    record: KeyRecord
-    seed: bytes = field(repr=False)
-    payload: bytes | None = None  # None: a mark id of its own for each row
-    start: int = 0
-    width: int = 0
-    messages: list[bytes] = field(default_factory=list)
-    nonces: list[int] = field(default_factory=list, repr=False)
-    _sequencers: list[gumbel.Sequencer] = field(default_factory=list, repr=False)
-    _spent: list[list[float]] = field(default_factory=list, repr=False)  # by position
+    def __init__(
+        self,
+        record: KeyRecord,
+        seed: bytes,
+        input_ids: torch.Tensor,
+        payload: bytes | None = None,
+    ) -> None:
+        """Take the prompts of the batch.
 
-    def begin(self, input_ids: torch.Tensor) -> None:
-        """Take the prompts of the batch."""
+        Args:
+            record: the key record, of `gumbel` or `tournament`.
+            seed: a digest of the generator's state.
+            input_ids: int64 (rows, length).
+            payload: the message of every row; None: a mark id of its own for each.
+        """
         batch, self.start = input_ids.shape
-        record, seed, rows = self.record, self.seed, range(batch)
-        self.width = int(record.parameters["width"])
+        rows = range(batch)
         self.nonces = [gumbel.nonce(record, seed, row) for row in rows]
-        if self.payload is None:
-            self.messages = [gumbel.mark_id(record, seed, row) for row in rows]
-        else:
-            self.messages = [self.payload] * batch
-        self._sequencers = self._fresh()
-        self._spent = [[0.0] * batch]
+        self.messages = (
+            [gumbel.mark_id(record, seed, row) for row in rows]
+            if payload is None
+            else [payload] * batch
+        )
+        fresh = gumbel.fresh_nats(record, payload)
+        self.decided = gumbel.sequences(record, self.nonces, self.messages, fresh)
+        self._width = int(record.parameters["width"])
 
-    def step(
-        self, input_ids: torch.Tensor, scores: torch.Tensor
-    ) -> list[gumbel.Choice | None]:
-        """What chooses each row's next token; None: sample it freely."""
-        position = input_ids.shape[1] - self.start
-        # Tokens that a loop adds without asking cost their rows no randomness.
-        self._spent += [self._spent[-1]] * (position + 1 - len(self._spent))
-        if position < len(self._spent) - 1:
-            self._go_back(position, input_ids)
-        spent = self._spent[position]
-        self._spent.append(_spend(spent, scores))
-        first = max(self.start, input_ids.shape[1] - self.width)
-        return [
-            sequencer.choose(tokens, nats)
-            for sequencer, tokens, nats in zip(
-                self._sequencers, tail(input_ids, first), spent, strict=True
-            )
-        ]
+    def step(self, input_ids: torch.Tensor, scores: torch.Tensor) -> int:
+        """Decide each row's next token; in how many rows the key chooses it."""
+        length = input_ids.shape[1]
+        first = max(self.start, length - self._width)
+        keyed = self.decided.choose(
+            length - self.start, plain(input_ids[:, first:], torch.int64).numpy()
+        )
+        fresh = self.decided.fresh
+        if fresh:
+            self.decided.spend(_spent(scores, fresh))
+        return keyed
 
-    def _fresh(self) -> list[gumbel.Sequencer]:
-        return [
-            gumbel.Sequencer(self.record, nonce, message)
-            for nonce, message in zip(self.nonces, self.messages, strict=True)
-        ]
-
-    def _go_back(self, position: int, input_ids: torch.Tensor) -> None:
-        """Be as before the token at `position` was asked for, on these ids."""
-        del self._spent[position + 1 :]
-        self._sequencers = self._fresh()
-        outputs = tail(input_ids, self.start)
-        for row, sequencer in enumerate(self._sequencers):
-            for end in range(position):
-                recent = outputs[row][max(0, end - self.width) : end]
-                sequencer.choose(recent, self._spent[end][row])
+    def packed(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """What `step` decided, int64 (rows,): state low, high, nonce, symbol, keyed."""
+        symbols = self.decided.symbols.astype(np.int64)
+        columns = (
+            *self.decided.states.view(np.int64).T,
+            np.asarray(self.nonces, np.int64),
+            np.maximum(symbols, -1),
+            symbols != kernels.FREE,
+        )
+        return tuple(torch.from_numpy(np.stack(columns)).to(device))
 
 
-def _spend(spent: list[float], scores: torch.Tensor) -> list[float]:
-    """Nats spent by each row once the next token is sampled, until its mark starts."""
-    if min(spent) >= gumbel.FRESH_NATS:
-        return spent
-    fresh = [row for row, nats in enumerate(spent) if nats < gumbel.FRESH_NATS]
-    some = scores if len(fresh) == len(spent) else scores[fresh]
-    after = list(spent)
-    for row, nats in zip(fresh, collision_nats(some).tolist(), strict=True):
-        after[row] += nats
-    return after
+def _spent(scores: torch.Tensor, rows: list[int]) -> list[float]:
+    """Nats that the next token of some rows spends."""
+    if scores.is_cpu:
+        return kernels.collision_nats(plain(scores, torch.float32).numpy(), rows)
+    nats: list[float] = collision_nats(scores[rows]).tolist()
+    return nats
 
 
 def signed(call: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -137,30 +128,25 @@ def signed(call: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return call
 
 
-def tail(ids: torch.Tensor, first: int) -> list[list[int]]:
-    """The ids (rows, length) from column `first` on."""
-    # A slice of an array takes a tenth of the time that one of a tensor takes.
-    host: Any = ids.numpy() if ids.device.type == "cpu" else ids
-    rows: list[list[int]] = host[:, first:].tolist()
-    return rows
+def plain(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor as kernels read it: of `dtype`, on the CPU, contiguous."""
+    if tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous():
+        return tensor
+    return tensor.to("cpu", dtype).contiguous()
 
 
-def on_host(scores: torch.Tensor) -> NDArray[np.float32]:
-    """Scores on the CPU as rows of float32: their own memory where they are that."""
-    if scores.dtype is not torch.float32 or not scores.is_contiguous():
-        scores = scores.to(torch.float32).contiguous()
-    rows: NDArray[np.float32] = scores.numpy()
-    return rows
-
-
-def keep(
-    history: list[torch.Tensor], position: int, value: torch.Tensor, blank: int
-) -> None:
-    """Note `value` for a position: later ones are forgotten, skipped ones are blank."""
+def keep(history: list[Any], position: int, value: Any) -> None:
+    """Note `value` for a position: later ones are forgotten, skipped ones are None."""
     del history[position:]
-    while len(history) < position:
-        history.append(torch.full_like(value, blank))
+    history += [None] * (position - len(history))
     history.append(value)
+
+
+def columns(history: list[Any], blank: int) -> torch.Tensor:
+    """What `keep` has noted, each (rows,), as (rows, positions); None as `blank`."""
+    nothing = torch.full_like(torch.as_tensor(history[-1]), blank)
+    found = [nothing if one is None else torch.as_tensor(one) for one in history]
+    return torch.stack(found, dim=1).cpu()
 
 
 def collision_nats(scores: torch.Tensor) -> torch.Tensor:
@@ -178,8 +164,20 @@ def entropy(scores: torch.Tensor) -> torch.Tensor:
     return -torch.xlogy(p, p).sum(-1)
 
 
-def check_width(scores: torch.Tensor, record: KeyRecord) -> None:
-    """Raise VocabularyMismatch where the scores are not as wide as the record says."""
+def check_scores(
+    scores: torch.Tensor, input_ids: torch.Tensor, record: KeyRecord
+) -> None:
+    """Refuse scores that are not those of the model that was attached.
+
+    Raises:
+        InvalidSignal: they are on another device than the ids.
+        VocabularyMismatch: they are not as wide as the record says.
+    """
+    if scores.device != input_ids.device:
+        raise InvalidSignal(
+            f"the scores are on {scores.device}, the ids on {input_ids.device}: "
+            "another logits processor moved them"
+        )
     if record.vocab_size is not None and scores.shape[-1] != record.vocab_size:
         raise VocabularyMismatch(
             f"the logits are {scores.shape[-1]} wide, the key record says "
@@ -192,7 +190,7 @@ def fit(scores: torch.Tensor) -> torch.Tensor:
     return torch.isfinite(scores.amax(-1))  # NaN is the largest to amax
 
 
-def check_fit(usable: torch.Tensor | np.bool) -> None:
+def check_fit(usable: torch.Tensor) -> None:
     """Raise InvalidSignal where a row cannot be sampled."""
     if not bool(usable.all()):
         raise InvalidSignal(
@@ -204,12 +202,6 @@ def check_fit(usable: torch.Tensor | np.bool) -> None:
 def forced(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Scores that leave one token of each row: 0 for it, -inf for every other."""
     return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
-
-
-def packed(states: Sequence[bytes | None]) -> torch.Tensor:
-    """States as int64 (2, batch), low and high halves; zeros for None."""
-    halves = [struct.unpack("<qq", state or bytes(16)) for state in states]
-    return torch.tensor(halves, dtype=torch.int64).T.contiguous()
 
 
 def lengths(new: torch.Tensor, padding: int | None) -> torch.Tensor:

@@ -6,6 +6,7 @@ decoding, beams that change places, and drafts that are rejected, all alike.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 import torch
@@ -14,13 +15,13 @@ from watermark.kernels import device
 from watermark.keys import KeyRecord
 from watermark.pipelines.processor import (
     check_fit,
-    check_width,
+    check_scores,
+    columns,
     coverage,
     entropy,
     fit,
     forced,
     keep,
-    packed,
     signed,
 )
 from watermark.prf import context_key
@@ -56,10 +57,11 @@ class GreenlistProcessor:
         """One step of generation: float32 scores (batch, vocab) in, the same out.
 
         Raises:
-            InvalidSignal: a row on the CPU cannot be sampled.
+            InvalidSignal: a row on the CPU cannot be sampled, or the scores are on
+                another device than the ids.
             VocabularyMismatch: the scores are not as wide as the key record says.
         """
-        check_width(scores, self.record)
+        check_scores(scores, input_ids, self.record)
         if self.steps == 0:
             self.start = input_ids.shape[1]
             self._key = context_key(self.record)
@@ -75,7 +77,7 @@ class GreenlistProcessor:
                 states += [state] if state else []
         step = self._step_on_device if self.on_device else self._step_on_host
         out, several = step(states, scores)
-        keep(self._open, position, several, 0)
+        keep(self._open, position, several)
         return out
 
     def _step_on_host(
@@ -102,7 +104,8 @@ class GreenlistProcessor:
         several = torch.zeros_like(usable)
         out = scores
         if states:
-            low, high = packed(states).to(scores.device)
+            halves = [struct.unpack("<qq", state) for state in states]
+            low, high = torch.tensor(halves).T.to(scores.device)
             gamma16 = int(self.record.parameters["gamma16"])
             green = device.greenlist_mask(low, high, scores.shape[1], gamma16)
             # A step with one candidate left carries nothing, whatever its colour.
@@ -125,7 +128,7 @@ class GreenlistProcessor:
         if self._fit is not None:
             check_fit(self._fit)
         new = sequences[:, self.start :]
-        marked = torch.stack(self._open, dim=1).cpu().double()
+        marked = columns(self._open, blank=0).double()
         if self.beams:
             marked = marked.mean(0, keepdim=True).expand(new.shape[0], -1)
         return coverage(marked, new, padding)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from watermark.errors import NotMarked
@@ -14,14 +12,14 @@ from watermark.keys import KeyRecord
 from watermark.pipelines.processor import (
     Rows,
     check_fit,
-    check_width,
+    check_scores,
+    columns,
     coverage,
     fit,
     forced,
     keep,
     lengths,
-    on_host,
-    packed,
+    plain,
     signed,
 )
 from watermark.schemes import gumbel
@@ -51,7 +49,8 @@ class GumbelProcessor:
     steps: int = 0
     messages: list[bytes] = field(default_factory=list)
     _rows: Rows | None = field(default=None, repr=False)
-    _chosen: list[torch.Tensor] = field(default_factory=list, repr=False)
+    # On a device: by position, what the key chose.
+    _chosen: list[torch.Tensor | None] = field(default_factory=list, repr=False)
     _fit: torch.Tensor | None = field(default=None, repr=False)
 
     @signed
@@ -59,65 +58,48 @@ class GumbelProcessor:
         """One step of generation: float32 scores (batch, vocab) in, the same out.
 
         Raises:
-            InvalidSignal: a row on the CPU cannot be sampled.
+            InvalidSignal: a row on the CPU cannot be sampled, or the scores are on
+                another device than the ids.
             VocabularyMismatch: the scores are not as wide as the key record says.
         """
-        check_width(scores, self.record)
-        if self._rows is None:
-            self._rows = Rows(self.record, self.seed, self.payload)
-            self._rows.begin(input_ids)
-            self.start, self.messages = self._rows.start, self._rows.messages
+        check_scores(scores, input_ids, self.record)
+        rows = self._rows
+        if rows is None:
+            rows = self._rows = Rows(self.record, self.seed, input_ids, self.payload)
+            self.start, self.messages = rows.start, rows.messages
             if self.on_device is None:
-                self.on_device = scores.device.type != "cpu"
+                self.on_device = not scores.is_cpu
         self.steps += 1
-        choices = self._rows.step(input_ids, scores)
-        step = self._on_device if self.on_device else self._on_host
-        out, chosen = step(choices, scores)
-        position = input_ids.shape[1] - self.start
-        keep(self._chosen, position, chosen, -1)
-        return out
-
-    def _on_host(
-        self, choices: Sequence[gumbel.Choice | None], scores: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        # In arrays where it can be: between two steps of a model every kind of tensor
-        # operation has left the processor's caches, and costs some 20 us.
-        chosen = np.full(len(choices), -1, np.int64)
-        if not any(choices):
-            check_fit(fit(scores))
-            return scores, torch.from_numpy(chosen)
-        given = on_host(scores)
-        out = given if self.in_place else given.copy()
-        for row, choice in enumerate(choices):
-            if choice is None:
-                check_fit(np.isfinite(given[row].max()))  # NaN is the largest to max
-                continue
-            chosen[row] = token = gumbel.select(given[row], *choice)
-            out[row].fill(-np.inf)
-            out[row, token] = 0.0
-        made = torch.from_numpy(out)
-        return made.to(scores.dtype), torch.from_numpy(chosen)
+        if self.on_device:
+            return self._on_device(rows, input_ids, scores)
+        # One call of one kernel: between two steps of a model Python and numpy have
+        # left the processor's caches, and every line costs a microsecond or two.
+        ids, out = plain(input_ids, torch.int64), plain(scores, torch.float32)
+        if out is scores and not self.in_place:
+            out = scores.clone()
+        keyed = gumbel.force(rows.decided, self.start, ids, out)
+        return out.to(scores) if keyed else scores
 
     def _on_device(
-        self, choices: Sequence[gumbel.Choice | None], scores: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, rows: Rows, input_ids: torch.Tensor, scores: torch.Tensor
+    ) -> torch.Tensor:
         """The same with tensors: only ids come to the host, and nothing is waited for.
 
         States are made on the host: a hash of some hundred operations on a few bytes
         would start as many kernels. A broken row cannot raise here, and must not reach
         the sampler, which would stop the device: it is given token 0 until `verify`.
         """
+        keyed = rows.step(input_ids, scores)
         usable = fit(scores)
         self._fit = usable if self._fit is None else self._fit & usable
-        low, high = packed([c and c.state for c in choices]).to(scores.device)
-        rest = [(0, -1, 0) if c is None else (c.nonce, c.symbol, 1) for c in choices]
-        nonce, symbol, keyed = torch.tensor(rest).T.to(scores.device)
+        low, high, nonce, symbol, marked = rows.packed(scores.device)
         token = torch.zeros_like(nonce)
-        if any(choices):
+        if keyed:
             token, _ = device.gumbel_select(scores.float(), low, high, nonce, symbol)
-        marked = keyed.bool()
-        out = torch.where((marked | ~usable)[:, None], forced(scores, token), scores)
-        return out, torch.where(marked, token, -1)
+        marked = marked.bool()
+        chosen = torch.where(marked, token, -1)
+        keep(self._chosen, input_ids.shape[1] - self.start, chosen)
+        return torch.where((marked | ~usable)[:, None], forced(scores, token), scores)
 
     def verify(self, sequences: torch.Tensor, padding: int | None) -> list[float]:
         """Share of each row's new tokens that the key chose, after checking them.
@@ -129,7 +111,7 @@ class GumbelProcessor:
         if self._fit is not None:
             check_fit(self._fit)
         new = sequences[:, self.start :]
-        chosen = torch.stack(self._chosen, dim=1).cpu()
+        chosen = self._all_chosen()
         share = coverage(chosen >= 0, new, padding)
         # What a row that ended early was asked for is no token of its own.
         own = torch.arange(new.shape[1])[None, :] < lengths(new, padding)[:, None]
@@ -140,3 +122,8 @@ class GumbelProcessor:
                 "watermark changed the scores"
             )
         return share
+
+    def _all_chosen(self) -> torch.Tensor:
+        if self._rows is None or self.on_device:
+            return columns(self._chosen, blank=-1)
+        return torch.from_numpy(self._rows.decided.tokens)

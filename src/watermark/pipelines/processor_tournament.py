@@ -6,7 +6,6 @@ accepted and rejected as ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,12 +15,12 @@ from watermark.keys import KeyRecord
 from watermark.pipelines.processor import (
     Rows,
     check_fit,
-    check_width,
+    check_scores,
+    columns,
     coverage,
     fit,
     forced,
     keep,
-    packed,
     signed,
 )
 from watermark.schemes import gumbel, tournament
@@ -53,34 +52,34 @@ class TournamentProcessor:
         """One step of generation: float32 scores (batch, vocab) in, the same out.
 
         Raises:
-            InvalidSignal: a row on the CPU cannot be sampled.
+            InvalidSignal: a row on the CPU cannot be sampled, or the scores are on
+                another device than the ids.
             VocabularyMismatch: the scores are not as wide as the key record says.
         """
-        check_width(scores, self.record)
-        if self._rows is None:
-            self._rows = Rows(self.record, self.seed)
-            self._rows.begin(input_ids)
-            self.start, self.messages = self._rows.start, self._rows.messages
+        check_scores(scores, input_ids, self.record)
+        rows = self._rows
+        if rows is None:
+            rows = self._rows = Rows(self.record, self.seed, input_ids)
+            self.start, self.messages = rows.start, rows.messages
             if self.on_device is None:
-                self.on_device = scores.device.type != "cpu"
+                self.on_device = not scores.is_cpu
         self.steps += 1
-        choices = self._rows.step(input_ids, scores)
+        keyed = rows.step(input_ids, scores)
         step = self._step_on_device if self.on_device else self._step_on_host
-        out, several = step(choices, scores)
-        position = input_ids.shape[1] - self.start
-        keep(self._open, position, several, 0)
+        out, several = step(rows, keyed, scores)
+        keep(self._open, input_ids.shape[1] - self.start, several)
         return out
 
     def _step_on_host(
-        self, choices: Sequence[gumbel.Choice | None], scores: torch.Tensor
+        self, rows: Rows, keyed: int, scores: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         check_fit(fit(scores))
-        several = torch.zeros(len(choices), dtype=torch.bool)
-        if not any(choices):
+        several = torch.zeros(len(scores), dtype=torch.bool)
+        if not keyed:
             return scores, several
         given = scores.to(torch.float32).contiguous().numpy()
         out = scores.to(torch.float32, copy=True).contiguous()
-        for row, choice in enumerate(choices):
+        for row, choice in enumerate(gumbel.choices(rows.decided, rows.nonces)):
             if choice is not None:
                 new = tournament.reweigh(
                     given[row], choice.state, choice.nonce, self.record
@@ -90,7 +89,7 @@ class TournamentProcessor:
         return out.to(scores.dtype), several
 
     def _step_on_device(
-        self, choices: Sequence[gumbel.Choice | None], scores: torch.Tensor
+        self, rows: Rows, keyed: int, scores: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same with tensors; a broken row is given token 0 until `verify`.
 
@@ -101,16 +100,14 @@ class TournamentProcessor:
         self._fit = usable if self._fit is None else self._fit & usable
         several = torch.zeros_like(usable)
         out = scores
-        if any(choices):
-            low, high = packed([c and c.state for c in choices]).to(scores.device)
-            rest = [(c.nonce, 1) if c else (0, 0) for c in choices]
-            nonce, keyed = torch.tensor(rest).T.to(scores.device)
+        if keyed:
+            low, high, nonce, _, marked = rows.packed(scores.device)
             layers = int(self.record.parameters["layers"])
             p = scores.to(torch.float64).softmax(1)
             p = device.tournament_scale(p, low, high, nonce, layers).clamp(min=0)
             new = p.log().to(scores.dtype)
-            several = keyed.bool() & (new.amax(1) < 0)  # no one token has it all
-            out = torch.where(keyed.bool()[:, None], new, scores)
+            several = marked.bool() & (new.amax(1) < 0)  # no one token has it all
+            out = torch.where(marked.bool()[:, None], new, scores)
         nothing = torch.zeros_like(usable, dtype=torch.int64)
         return torch.where(usable[:, None], out, forced(out, nothing)), several
 
@@ -123,5 +120,5 @@ class TournamentProcessor:
         """
         if self._fit is not None:
             check_fit(self._fit)
-        several = torch.stack(self._open, dim=1).cpu()
+        several = columns(self._open, blank=0)
         return coverage(several, sequences[:, self.start :], padding)

@@ -8,9 +8,9 @@ command line. ``enforce_all`` is on: the server refuses a request that opts out.
 The native mark is not ours bit for bit: SGLang hashes with MurmurHash3 x86-32 under a
 64-bit key, its contexts begin in the prompt, and it has no nonce and no payload. So the
 key that is handed over is a sub-key made for SGLang alone, and `engine_record` names
-what is written: scheme ``sglang-gumbel``. From that record and the key a detector can
-be built; none of this version's detectors reads it. There is no logits processor of
-ours here: SGLang refuses custom ones beside its watermark.
+what is written: scheme ``sglang-gumbel``. `watermark.load_records` reads that file, or
+a record of that scheme and the key, and `verify` finds the mark. There is no logits
+processor of ours here: SGLang refuses custom ones beside its watermark.
 """
 
 from __future__ import annotations

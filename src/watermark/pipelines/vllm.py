@@ -19,8 +19,8 @@ Two ways, and no third:
 The native mark is not ours bit for bit: vLLM's PRF is "philox4x32-10-v1" under a 64-bit
 key, it marks from the first token, and it has no nonce and no payload. So the key that
 is handed over is a sub-key made for vLLM alone, and `engine_record` names what is
-written: scheme ``vllm-gumbel``. From that record and the key a detector can be built;
-none of this version's detectors reads it.
+written: scheme ``vllm-gumbel``. `watermark.load_records` reads that file,
+or a record of that scheme and the key, and `verify` finds the mark.
 """
 
 from __future__ import annotations

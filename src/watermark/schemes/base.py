@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from watermark.keys import Key, KeyRecord, Parameter
+from watermark.keys import EngineKey, Key, KeyRecord, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Scheme:
 
     def record(
         self,
-        key: Key,
+        key: Key | EngineKey,
         *,
         epoch: int = 0,
         vocab_size: int | None = None,

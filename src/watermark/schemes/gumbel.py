@@ -14,10 +14,11 @@ it alone is told apart by the other half.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from watermark import kernels
 from watermark.errors import InvalidSignal
@@ -68,6 +69,21 @@ def mark_id(record: KeyRecord, seed: bytes, row: int) -> bytes:
     return digest[: option(record.parameters, "payload_bits") // 8]
 
 
+def fresh_nats(record: KeyRecord, payload: bytes | None) -> float:
+    """What a sequence spends of the host's randomness before its mark starts.
+
+    Nothing where each sequence carries a mark id of its own: two that share a context
+    are then told different tokens in all but one or two of 16 contexts.
+
+    Args:
+        record: the key record.
+        payload: the message of all sequences; None: each its own, if the record has
+            `payload_bits`.
+    """
+    own = payload is None and option(record.parameters, "payload_bits") > 0
+    return 0.0 if own else FRESH_NATS
+
+
 def public_record(record: KeyRecord) -> KeyRecord:
     """The key record that a dual record's holder may publish: `gumbel`, no options.
 
@@ -88,9 +104,34 @@ def public_record(record: KeyRecord) -> KeyRecord:
     )
 
 
-def is_public(state: bytes) -> bool:
-    """Whether the public key owns a context, by its state under the private key."""
-    return kernels.context_roles(state, 1)[2] == 0
+def sequences(
+    record: KeyRecord,
+    nonces: Sequence[int],
+    messages: Sequence[bytes],
+    fresh: float = FRESH_NATS,
+) -> kernels.Sequences:
+    """What decides which tokens the key chooses in the outputs of one batch.
+
+    Args:
+        record: the key record, of `gumbel` or `tournament`.
+        nonces: one for each row.
+        messages: one for each row, ``payload_bits / 8`` bytes.
+        fresh: nats of ordinary randomness that a row spends first.
+
+    Raises:
+        ValueError: a message of another length than the record's.
+    """
+    bits = option(record.parameters, "payload_bits")
+    words = {  # rows that share a message share its code word
+        message: code.symbols(message, bits) if bits or message else b""
+        for message in messages
+    }
+    public = b""
+    if option(record.parameters, "dual"):
+        public = context_key(public_record(record))
+    width = int(record.parameters["width"])
+    rows = [words[message] for message in messages]
+    return kernels.Sequences(context_key(record), width, fresh, nonces, rows, public)
 
 
 class Choice(NamedTuple):
@@ -107,14 +148,28 @@ class Choice(NamedTuple):
     symbol: int = -1
 
 
+def choices(decided: kernels.Sequences, nonces: Sequence[int]) -> list[Choice | None]:
+    """What chooses each row's token after `decided.choose`; None: it is free."""
+    return [
+        None if symbol == kernels.FREE else Choice(state.tobytes(), nonce, symbol)
+        for state, nonce, symbol in zip(
+            decided.states.astype("<u8"),
+            nonces,
+            decided.symbols.tolist(),
+            strict=True,
+        )
+    ]
+
+
 @dataclass(slots=True)
 class Sequencer:
-    """Decides for one output sequence which tokens the key chooses, and by what.
+    """`sequences` for one output and a host that goes token by token.
 
     Attributes:
         record: the key record.
         nonce: this sequence's nonce.
         payload: its message, ``payload_bits / 8`` bytes.
+        fresh: nats of ordinary randomness that it spends first (`fresh_nats`).
         marked: tokens chosen by the key so far.
         offered: tokens sampled so far, by the key or freely.
     """
@@ -122,13 +177,11 @@ class Sequencer:
     record: KeyRecord
     nonce: int
     payload: bytes = b""
+    fresh: float = FRESH_NATS
     marked: int = 0
     offered: int = 0
-    _layout: struct.Struct = field(init=False, repr=False)  # of a context
-    _word: bytes = field(default=b"", init=False, repr=False)
-    _key: bytes = field(default=b"", init=False, repr=False)
-    _public: bytes = field(default=b"", init=False, repr=False)
-    _seen: set[bytes] = field(default_factory=set, init=False, repr=False)
+    _width: int = field(init=False, repr=False)
+    _decided: kernels.Sequences = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Derive the sub-keys and the code word.
@@ -136,13 +189,8 @@ class Sequencer:
         Raises:
             ValueError: a message of another length than the record's.
         """
-        self._layout = struct.Struct(f"<{int(self.record.parameters['width'])}I")
-        self._key = context_key(self.record)
-        bits = option(self.record.parameters, "payload_bits")
-        if bits or self.payload:
-            self._word = code.symbols(self.payload, bits)
-        if option(self.record.parameters, "dual"):
-            self._public = context_key(public_record(self.record))
+        self._width = int(self.record.parameters["width"])
+        self._decided = sequences(self.record, [self.nonce], [self.payload], fresh=0.0)
 
     def choose(self, output: Sequence[int], spent: float) -> Choice | None:
         """What chooses the next token, or None: sample it freely.
@@ -153,18 +201,11 @@ class Sequencer:
             spent: nats of ordinary randomness spent so far.
         """
         self.offered += 1
-        width = self._layout.size // 4
-        if spent < FRESH_NATS or len(output) < width:
+        if spent < self.fresh or len(output) < self._width:
             return None
-        context = self._layout.pack(*output[-width:])
-        if context in self._seen:
-            return None
-        self._seen.add(context)
-        self.marked += 1
-        state = kernels.siphash128(self._key, context)  # `kernels.context_state`
-        if self._public and is_public(state):
-            return Choice(kernels.siphash128(self._public, context), self.nonce)
-        return Choice(state, self.nonce, code.symbol(state, self._word))
+        recent = np.asarray(output[-self._width :], np.int64)
+        self.marked += self._decided.choose(self.offered - 1, recent[None])
+        return choices(self._decided, [self.nonce])[0]
 
 
 def select(logits: Any, state: bytes, nonce: int, symbol: int = -1) -> int:
@@ -174,11 +215,39 @@ def select(logits: Any, state: bytes, nonce: int, symbol: int = -1) -> int:
         InvalidSignal: NaN or +inf in the row, or nothing finite.
     """
     token = kernels.gumbel_select(logits, state, nonce, symbol)
-    if token == -1:
+    _check_choice(token)
+    return token
+
+
+def force(
+    decided: kernels.Sequences, start: int, ids: kernels.Tensor, scores: kernels.Tensor
+) -> int:
+    """One step of a batch: leave each row that the key chooses in its token alone.
+
+    Args:
+        decided: from `sequences`.
+        start: tokens of the prompt, padding included.
+        ids: int64 (rows, length), prompt and output so far; on the CPU, contiguous.
+        scores: float32 (rows, vocab), likewise; -inf excludes a token. Written over:
+            a chosen token has 0 and the rest of its row -inf.
+
+    Returns:
+        How many rows the key chooses in.
+
+    Raises:
+        InvalidSignal: NaN or +inf in a row, free or not, or nothing finite.
+    """
+    keyed = decided.force(start, ids, scores)
+    if keyed < 0:
+        _check_choice(keyed)
+    return keyed
+
+
+def _check_choice(code: int) -> None:
+    if code == -1:
         raise InvalidSignal(
             "the logits hold NaN or +inf: the model or an earlier logits processor is "
             "broken, and nothing was sampled from them"
         )
-    if token == -2:
+    if code == -2:
         raise InvalidSignal("every logit is -inf: no token can be sampled")
-    return token

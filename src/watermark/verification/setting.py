@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.detectors.base import LN10, Score
-from watermark.keys import KeyRecord
+from watermark.keys import EngineKey, KeyRecord
 from watermark.likelihood import Likelihood
 from watermark.record import Mark
 from watermark.report import Evidence, Reason
+from watermark.schemes.foreign import FOREIGN
 from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
 
@@ -105,10 +106,15 @@ def mark_evidence(
         detail: which look this was.
     """
     hypotheses = math.ceil(score.hypotheses * tests - 1e-9)
-    codes = ("key-revoked",) if record.kid in setting.revoked else ()
+    weak = isinstance(record.key, EngineKey) and record.key.weak
+    codes = [
+        *["key-revoked"] * (record.kid in setting.revoked),
+        *["weak-key"] * weak,
+    ]
+    foreign = FOREIGN.get(record.scheme)
     return Evidence(
         layer="mark",
-        detector=record.scheme,
+        detector=record.scheme if foreign is None else foreign.engine,
         scheme=record.scheme,
         version=record.version,
         key_id=record.kid,
@@ -118,7 +124,7 @@ def mark_evidence(
         n=score.n,
         payload=score.payload,
         spans=spans,
-        codes=codes,
+        codes=tuple(codes),
         detail=f"{detail}: " * bool(detail)
         + f"statistic {score.statistic:.2f} over {score.n} observations",
     )

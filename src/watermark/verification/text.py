@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from watermark.assets.loading import Asset
 from watermark.detectors import greenlist, gumbel, spans, tournament, weighted
 from watermark.detectors.base import Score
-from watermark.errors import InvalidSignal, TokenizerMismatch
+from watermark.detectors.foreign import DETECTORS as FOREIGN_DETECTORS
+from watermark.errors import InvalidSignal, TokenizerMismatch, VocabularyMismatch
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason
 from watermark.schemes.base import option
 from watermark.verification.reading import Reading, readings
 from watermark.verification.setting import Findings, Setting, mark_evidence
 
-TEXT_DETECTORS = {"gumbel": gumbel, "greenlist": greenlist, "tournament": tournament}
+TEXT_DETECTORS = {
+    "gumbel": gumbel,
+    "greenlist": greenlist,
+    "tournament": tournament,
+    **FOREIGN_DETECTORS,
+}
 # Shares of the looks at one text: the whole of it; its best passage; the whole weighed
 # by a model. What is not looked at costs nothing only if it was so beforehand: the
 # effort and the model are the caller's choice, not the text's.
@@ -82,13 +88,41 @@ def _pairs(
             f"{names}: its ids would mean nothing. Pass the tokenizer of the model "
             "that marked"
         )
+    sizes = {t.digest: t.size for t in setting.tokenizers}
     pairs: dict[tuple[object, ...], tuple[KeyRecord, Reading]] = {}
     for reading in read:
         for record in records:
-            if not reading.tokenizer or record.tokenizer in (None, reading.tokenizer):
+            if _readable(record, reading.tokenizer, sizes, setting.given_tokenizer):
                 name = (record.test, reading.tokenizer, reading.view)
                 pairs.setdefault(name, (record, reading))
     return list(pairs.values())
+
+
+def _readable(
+    record: KeyRecord, tokenizer: str, sizes: Mapping[str, int], given: bool
+) -> bool:
+    """Whether ids of this tokenizer can be those of the record's model.
+
+    Raises:
+        VocabularyMismatch: the caller named a tokenizer and an engine's record for any
+            tokenizer, and the one has more tokens than the other.
+    """
+    if not tokenizer:
+        return True
+    if record.tokenizer not in (None, tokenizer):
+        return False
+    size = record.vocab_size
+    if record.scheme not in FOREIGN_DETECTORS or size is None:
+        return True
+    if sizes[tokenizer] <= size:
+        return True
+    if given:
+        raise VocabularyMismatch(
+            f"the record {record.kid} of {record.scheme} has vocab_size {size}, the "
+            f"tokenizer given has {sizes[tokenizer]} tokens: one of them is another "
+            "model's. Correct the one, or name the record's tokenizer in it"
+        )
+    return False
 
 
 def _test(
@@ -177,9 +211,14 @@ def _power(
     """Say what these texts are long enough for.
 
     A scheme that is only there by default tells its power; one that is known to be in
-    use, or the default scheme itself, has to have it.
+    use, as another engine's always is, or the default scheme itself, has to have it.
     """
-    in_use = {r.scheme for r in records if r.vocab_size is not None} | {"gumbel"}
+    in_use = {
+        r.scheme
+        for r in records
+        if r.vocab_size is not None or r.scheme in FOREIGN_DETECTORS
+    }
+    in_use.add("gumbel")
     longest: dict[str, int] = {}
     for one in evidence:
         longest[one.scheme] = max(longest.get(one.scheme, 0), one.n)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from watermark.assets.loading import Asset
 from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.schemes.base import option
+from watermark.schemes.foreign import FOREIGN, engine_numbers
 from watermark.schemes.gumbel import public_record
 from watermark.sign.manifest import ManifestResult
 from watermark.verification.setting import Findings, Setting, binding, decides
@@ -47,6 +48,14 @@ def judge(
                     "only revoked keys fire: whoever holds one could have forged it",
                 )
             ]
+        elif all({"key-revoked", "weak-key"} & {*mark.codes} for mark in marks):
+            reasons = [
+                Reason(
+                    "weak-key",
+                    "only keys fire that are published or can be guessed: anybody "
+                    "could have written this text with the mark in it",
+                )
+            ]
     elif signed or logged:
         verdict, reasons = Verdict.SIGNED, found.open
     elif found.open:
@@ -74,6 +83,12 @@ def _contradictions(
         for record in setting.records
         if record.scheme == "gumbel" and option(record.parameters, "dual")
     }
+    # An engine's configuration and our record of it may name one key twice.
+    first: dict[object, str] = {}
+    for record in setting.records:
+        if record.scheme in FOREIGN and record.key is not None:
+            numbers = record.scheme, engine_numbers(record)
+            holders.setdefault(record.kid, first.setdefault(numbers, record.kid))
     keys = sorted({holders.get(mark.key_id, mark.key_id) for mark in marks})
     if len(keys) > 1 and not setting.own.issuperset(keys):
         found.conflicts.append(
