@@ -10,7 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from watermark.assets.loading import Asset
-from watermark.detectors import greenlist, gumbel, spans, tournament, weighted
+from watermark.detectors import (
+    greenlist,
+    gumbel,
+    payload,
+    spans,
+    tournament,
+    weighted,
+)
 from watermark.detectors.base import Score
 from watermark.detectors.foreign import DETECTORS as FOREIGN_DETECTORS
 from watermark.errors import InvalidSignal, TokenizerMismatch, VocabularyMismatch
@@ -223,7 +230,7 @@ def _power(
     for one in evidence:
         longest[one.scheme] = max(longest.get(one.scheme, 0), one.n)
     for scheme, n in longest.items():
-        enough = TEXT_DETECTORS[scheme].ENOUGH
+        enough = max(_enough(r) for r in records if r.scheme == scheme)
         detail = (
             f"{n} distinct contexts for {scheme}; about {enough} decide in 90 % of "
             "cases at 1 nat a token"
@@ -232,3 +239,12 @@ def _power(
             found.open.append(Reason("too-short", detail))
         else:
             found.power.append(Reason("power", detail))
+
+
+def _enough(record: KeyRecord) -> int:
+    """Distinct contexts that decide in 90 % of cases at 1 nat a token."""
+    bits = option(record.parameters, "payload_bits")
+    if record.scheme == "gumbel" and bits:
+        return payload.ENOUGH[bits]
+    enough: int = TEXT_DETECTORS[record.scheme].ENOUGH
+    return enough
