@@ -234,8 +234,10 @@ tokens goes round in circles, and no mark can live there.
     {command}
     python benchmarks/models/measure_lm.py
 
-A time budget gives another number of steps on another machine; `--steps {steps}` fixes
-it, with the schedule counted in steps. The weights will not be bit-equal elsewhere.
+Several lines: a run that had ended was taken up again with a larger budget, and its
+rate rose once more. A time budget gives another number of steps on another machine;
+`--steps {steps}` fixes it, with the schedule counted in steps. The weights will not be
+bit-equal elsewhere.
 """
 
 
@@ -286,7 +288,10 @@ def card(training: dict[str, Any], measured: dict[str, Any], home: Path) -> str:
         texts="\n\n".join(
             f"At {name}:\n\n{quote(one['texts'][0])}" for name, one in found.items()
         ),
-        command=f"python {SCRIPT} --minutes {options['minutes']:g}",
+        command="\n    ".join(
+            f"python {SCRIPT} --minutes {minutes:g}"
+            for minutes in training.get("budgets", [options["minutes"]])
+        ),
     )
 
 

@@ -218,6 +218,9 @@ class Trainer:
     def run(self, bar: Progress) -> None:
         """Train until the budget is spent; save and export on the way."""
         state, losses, task = self.state, list[float](), bar.add_task("", total=1.0)
+        budgets = state.setdefault("budgets", [])  # for the card
+        if not self.args.steps and budgets[-1:] != [self.args.minutes]:
+            budgets.append(self.args.minutes)
         saved = exported = time.monotonic()
         start = saved - state["seconds"]
         while (done := self.done()) < 1:
