@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lm=args.lm,
         pipeline=args.pipeline,
         data=args.data,
+        peers=args.peers,
         only=tuple(filter(None, args.only.split(","))),
         threads=args.threads,
     )
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=int, help="how many, instead of the benchmark's own count")
     add("--seed", type=int, default=0)
     add("--full", action="store_true", help="the counts that the issues state")
-    add("--only", default="", metavar="PART,...", help="parts of `text` to run")
+    add("--only", default="", metavar="PART,...", help="parts to run")
     add("--threads", type=int, help="torch threads for the models (default: torch's)")
     add("--work", type=Path, default=WORK, help="where unfinished work is kept")
     add("--lm", type=Path, default=MODELS / "lm", help="language model to measure")
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         help="diffusion pipeline to measure",
     )
     add("--data", type=Path, help="folder of public data, such as humaneval/")
+    add("--peers", type=Path, help="folder of unpacked wheels of other engines")
     return parser
 
 

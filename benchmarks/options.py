@@ -37,6 +37,7 @@ class Options:
         lm: folder of the language model.
         pipeline: folder of the diffusion pipeline.
         data: folder of public data that is not part of the project, or None.
+        peers: folder of unpacked packages of other engines, or None.
         only: names of the parts to run, or none: all.
         threads: of torch, or None for its own choice; one is faster on a busy machine.
         console: for progress; never stdout.
@@ -49,6 +50,7 @@ class Options:
     lm: Path = MODELS / "lm"
     pipeline: Path = MODELS / "diffusion"
     data: Path | None = None
+    peers: Path | None = None
     only: tuple[str, ...] = ()
     threads: int | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True))

@@ -13,17 +13,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.detectors.stats import saddlepoint
+from watermark.detectors.stats import ln_chernoff_tail, saddlepoint
 
 Floats = NDArray[np.float64]
 
+LARGEST = 1 << 22  # values of the sum: 200 MB of transforms
 STEEPEST = 60.0  # e^-60: all of the tilted mass lies on the largest value
 
 
 def ln_count_tail(p: Floats, weights: NDArray[np.int64], total: int) -> float:
     """Ln P(sum_l w_l c_l >= total) for independent counts c_l of one distribution.
 
-    Right to 1e-8 of p (tests/detectors).
+    Right to 1e-8 of p (tests/detectors). Of a sum with more than `LARGEST` values, as
+    of a long text made of one state, it is Chernoff's upper bound.
 
     Args:
         p: float64 [k], the probabilities of the counts 0 to k - 1; some may be 0.
@@ -60,6 +62,8 @@ def ln_count_tail(p: Floats, weights: NDArray[np.int64], total: int) -> float:
             float(repeats @ variance),
         )
 
+    if high - low >= LARGEST:
+        return ln_chernoff_tail(cgf, float(total))
     t = 0.0
     if total > cgf(0.0)[1]:
         t = min(saddlepoint(cgf, float(total), STEEPEST), STEEPEST)

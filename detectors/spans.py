@@ -113,16 +113,15 @@ def segments(
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha!r}, expected a number between 0 and 1")
     n, nonces = found.shape
-    columns = np.ascontiguousarray(found.T)
     tried = math.log(nonces * len(BETS))
     marked: list[tuple[int, int, float, int]] = []
     unsearched = [(0, n)]
     while unsearched:
         low, high = unsearched.pop()
-        ln_p, begin, stop, nonce = _best(columns, low, high, n)
+        ln_p, begin, stop, nonce = _best(found, low, high)
         if ln_p + tried > math.log(alpha):
             continue
-        begin, stop = _ends(columns[nonce], begin, stop, low, high)
+        begin, stop = _ends(found[:, nonce], begin, stop, low, high)
         marked.append((begin, stop, ln_p + tried, nonce))
         unsearched += [(low, begin), (stop, high)]
     return sorted(marked)
@@ -139,13 +138,15 @@ def ln_rise(y: float, n: int, bet: float) -> float:
 
 
 def _best(
-    columns: NDArray[np.float64], low: int, high: int, n: int
+    found: NDArray[np.float64], low: int, high: int
 ) -> tuple[float, int, int, int]:
     """The least likely segment in ``low..high``: (ln p, begin, stop, nonce)."""
     best = (0.0, low, low, 0)
-    for nonce, column in enumerate(columns):
+    n, nonces = found.shape
+    for nonce in range(nonces):  # one column at a time: together they are a copy
+        column = np.ascontiguousarray(found[low:high, nonce])
         for bet in BETS:
-            walk = _walk(column[low:high], bet)
+            walk = _walk(column, bet)
             rise = walk - np.minimum.accumulate(walk)
             stop = int(np.argmax(rise))
             ln_p = ln_rise(float(rise[stop]), n, bet)

@@ -128,6 +128,8 @@ cdef class Sequences:
         height, n = scores.shape
         if height != self._rows:
             raise ValueError(f"scores of {height} rows, expected {self._rows}")
+        if not 0 <= start <= length:
+            raise ValueError(f"start is {start}, expected 0 to {length}")
         self._prepare(length - start, rows)
         tops = <float*>malloc(4 * ((n + 63) // 64) + 4)
         if tops == NULL:

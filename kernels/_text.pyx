@@ -86,16 +86,31 @@ def token_words(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width
 def gumbel_terms(const uint32_t[::1] tokens, bytes key not None, Py_ssize_t width,
                  int nonce_bits, Py_ssize_t skip=0):
     """Where each distinct context's token stands, and its -log(1 - u)."""
-    cdef Py_ssize_t i, v
-    cdef const uint32_t[:, ::1] drawn
+    cdef Py_ssize_t base, count, i, nonces
+    cdef uint32_t drawn[16 * 256]
+    cdef Contexts found
+    cdef uint32_t[::1] at
     cdef double[:, ::1] view
-    positions, words = token_words(tokens, key, width, nonce_bits, skip)
-    terms = np.empty(words.shape, np.float64)
-    drawn, view = words, terms
-    with nogil:
-        for i in range(drawn.shape[0]):
-            for v in range(drawn.shape[1]):
-                view[i, v] = -log((4294967296.0 - drawn[i, v]) * 2.0**-32)
+    cdef double* row
+    check(tokens, key, width, skip)
+    check_nonces(nonce_bits)
+    nonces = 1 << nonce_bits
+    gather(wm, &found, tokens, key, width, skip, False)
+    try:
+        positions = np.empty(found.n, np.uint32)
+        terms = np.empty((found.n, nonces), np.float64)
+        at, view = positions, terms
+        with nogil:
+            for base in range(found.n):
+                at[base] = found.at[base]
+            for base in range(0, found.n, LANES):
+                count = min(<Py_ssize_t>LANES, found.n - base)
+                draw(wm, &found, base, count, nonces, drawn)
+                row = &view[base, 0]
+                for i in range(count * nonces):
+                    row[i] = -log((4294967296.0 - drawn[i]) * 2.0**-32)
+    finally:
+        release(&found)
     return positions, terms
 
 

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from lanes cimport wm_group, wm_loops
-from siphash cimport load64
+from siphash cimport load64, siphash_tokens
 
 DEF LANES = 16  # as lanes.h says
 DEF MOST = 63  # tokens of context
@@ -40,9 +40,17 @@ cdef inline int check_nonces(int nonce_bits) except -1:
     return 0
 
 
+# Where tokens go in a table is keyed: nobody can write a text whose tokens all go to
+# one place, which would take quadratic time (multilinear hashing: Lemire and Kaser
+# 2014).
+cdef inline void spread_of(uint64_t k0, uint64_t k1, uint64_t* spread) noexcept nogil:
+    siphash_tokens(k0, k1, NULL, 0, spread, spread + 1)
+    siphash_tokens(~k0, k1, NULL, 0, spread + 2, spread + 3)
+
+
 cdef inline bint first_time(
     const uint32_t* tokens, Py_ssize_t i, Py_ssize_t width, Py_ssize_t compared,
-    uint64_t hashed, uint32_t* table, uint64_t mask
+    uint64_t hashed, const uint64_t* spread, uint32_t* table, uint64_t mask
 ) noexcept nogil:
     # Open addressing over positions (stored plus one); equality is of the tokens
     # themselves, so a hash collision costs time and never a wrong count. `compared`
@@ -50,8 +58,8 @@ cdef inline bint first_time(
     cdef uint64_t slot = hashed
     cdef uint32_t other
     if compared > width:
-        slot ^= tokens[i] * <uint64_t>0x9E3779B97F4A7C15
-    slot = (slot ^ (slot >> 32)) & mask  # ids that share low bits spread all the same
+        slot += tokens[i] * spread[0]
+    slot = (slot >> 32) & mask
     while True:
         other = table[slot]
         if other == 0:
@@ -66,15 +74,13 @@ cdef inline bint first_time(
 # Whether the phrase that ends at i ended within RECALL before too. As `first_time`, but
 # a slot holds where its phrase ended last.
 cdef inline bint repeats(
-    const uint32_t* tokens, Py_ssize_t i, uint32_t* table, uint64_t mask
+    const uint32_t* tokens, Py_ssize_t i, const uint64_t* spread, uint32_t* table,
+    uint64_t mask
 ) noexcept nogil:
     cdef const uint32_t* t = tokens + i - (PHRASE - 1)
-    cdef uint64_t slot = (
-        t[0] * <uint64_t>0x9E3779B97F4A7C15 ^ t[1] * <uint64_t>0xC2B2AE3D27D4EB4F
-        ^ t[2] * <uint64_t>0x165667B19E3779F9
-    )
+    cdef uint64_t slot = spread[0] + t[0] * spread[1] + t[1] * spread[2]
     cdef uint32_t other
-    slot = (slot ^ (slot >> 32)) & mask
+    slot = ((slot + t[2] * spread[3]) >> 32) & mask
     while True:
         other = table[slot]
         if other == 0 or memcmp(t, tokens + other - PHRASE, 4 * PHRASE) == 0:
@@ -88,7 +94,8 @@ cdef inline bint repeats(
 cdef inline void collect(
     const wm_loops* wm, Contexts* found, const uint32_t* t, Py_ssize_t n, uint64_t k0,
     uint64_t k1, Py_ssize_t width, Py_ssize_t compared, Py_ssize_t start,
-    Py_ssize_t stop, bint keep, const uint8_t* dull, uint32_t* table, uint64_t mask
+    Py_ssize_t stop, bint keep, const uint8_t* dull, const uint64_t* spread,
+    uint32_t* table, uint64_t mask
 ) noexcept nogil:
     cdef uint64_t low[16]
     cdef uint64_t high[16]
@@ -104,7 +111,8 @@ cdef inline void collect(
             window = padded
         wm.siphash(k0, k1, window, width, low, high)
         for lane in range(min(<Py_ssize_t>LANES, stop - i)):
-            fresh = first_time(t, i + lane, width, compared, low[lane], table, mask)
+            fresh = first_time(t, i + lane, width, compared, low[lane], spread, table,
+                               mask)
             if fresh and keep and not (dull != NULL and dull[i + lane]):
                 found.at[found.n] = <uint32_t>(i + lane)
                 found.token[found.n] = t[i + lane]
@@ -122,6 +130,7 @@ cdef inline int gather(
 ) except -1:
     cdef Py_ssize_t n = tokens.shape[0], most = n - skip - width, i
     cdef uint64_t size = 16, k0, k1
+    cdef uint64_t spread[4]
     cdef const uint8_t* k = key
     cdef uint32_t* table  # of contexts; behind it that of phrases
     cdef uint8_t* dull  # tokens that repeat a phrase
@@ -131,6 +140,7 @@ cdef inline int gather(
     while size < 2 * <uint64_t>n:
         size *= 2
     k0, k1 = load64(k), load64(k + 8)
+    spread_of(k0, k1, spread)
     table = <uint32_t*>calloc(size * (1 if pairs else 2), 4)
     dull = NULL if pairs else <uint8_t*>calloc(n, 1)
     found.low = <uint64_t*>malloc(24 * most)
@@ -146,12 +156,12 @@ cdef inline int gather(
         if not pairs:
             for i in range(PHRASE - 1, n):  # none spans the boundary
                 if not skip <= i < skip + PHRASE - 1:
-                    dull[i] = repeats(&tokens[0], i, table + size, size - 1)
+                    dull[i] = repeats(&tokens[0], i, spread, table + size, size - 1)
         # A prompt's last context ends where the text begins; a pair's token is in it.
         collect(wm, found, &tokens[0], n, k0, k1, width, width + pairs, width,
-                skip + (0 if pairs else 1), False, dull, table, size - 1)
+                skip + (0 if pairs else 1), False, dull, spread, table, size - 1)
         collect(wm, found, &tokens[0], n, k0, k1, width, width + pairs, skip + width,
-                n, True, dull, table, size - 1)
+                n, True, dull, spread, table, size - 1)
     free(table)
     free(dull)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from tokenizers import Tokenizer
 from tests.toys import VOCABULARY, generate, text_of, words
 from watermark.api import Watermark
 from watermark.assets.loading import Tokens
+from watermark.detectors.base import Score
+from watermark.detectors.payload import PAYLOAD_LN_ERROR
+from watermark.errors import TokenizerMismatch
 from watermark.home import Home
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES
 from watermark.tokenizer import TextTokenizer
+from watermark.verification.text import _sure
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +178,22 @@ def test_what_repeats_the_prompt_is_no_evidence(
     assert told.verdict != Verdict.MARKED
     given = w.verify(Tokens(ids), prompt=ids)
     assert mark(given).n == 0
+    mixed = w.verify(Tokens(ids), tokenizer=tokenizer, prompt=text)
+    assert mark(mixed).n == 0
+
+
+def test_a_prompt_that_cannot_be_read_is_refused(w: Watermark, ids: list[int]) -> None:
+    with pytest.raises(TokenizerMismatch, match="pass tokenizer="):
+        w.verify(Tokens(ids), prompt=text_of(ids), keys=w.home.ring.newest.key)
+
+
+def test_a_message_is_told_if_it_is_sure_among_all_readings() -> None:
+    barely = Score(ln_p=-99.0, hypotheses=1, n=9, statistic=1.0, payload=b"ab")
+    barely = replace(barely, ln_error=PAYLOAD_LN_ERROR - math.log(2))
+
+    assert _sure(barely, 2).payload == b"ab"
+    assert _sure(barely, 3).payload is None
+    assert _sure(barely, 3).ln_p == barely.ln_p
 
 
 def test_a_prompt_that_is_not_repeated_changes_nothing(
@@ -252,7 +273,8 @@ def test_no_workers_are_refused(w: Watermark) -> None:
 
 def test_the_tokenizer_tells_which_characters_a_token_covers() -> None:
     text = text_of([5, 17, 399])
-    ids, places = TextTokenizer.of(words()).read(text)
+    reader = TextTokenizer.of(words())
+    ids, places = reader.encode(text), reader.places(text)
 
     assert ids == [5, 17, 399]
     assert [text[a:b] for a, b in places] == ["w5", "w17", "w399"]

@@ -183,7 +183,9 @@ def _overlap(
     before = language.tokenizer.decode(host[start:cut])
     after = language.tokenizer.decode(host[cut : start + whole - marked])
     passage = text.said(language, marked)
-    ids, places = language.reader.read(before + passage + after)
+    whole_text = before + passage + after
+    ids = language.reader.encode(whole_text)
+    places = language.reader.places(whole_text).tolist()
     truth = set(range(len(before), len(before) + len(passage)))
     found: set[int] = set()
     for span in spans.find(np.asarray(ids, np.uint32), text.record, FAMILY_WISE):

@@ -1,7 +1,8 @@
 """Detect SynthID-Text: a weighted count of g values, layer by layer.
 
-`synthid`: under a random key the bits are fair coins, independent between contexts and
-layers, as under our own `tournament`, whose tail serves long texts.
+`synthid`: under a random key the bits are fair coins, independent between states and
+layers, as under our own `tournament`, whose tail serves long texts. Layers with the
+same key have the same bits: they count as one, here too.
 
 `hf-synthid`: a layer's bits are read from one table at the text's states plus the
 layer's key, modulo 65,536. So nothing has to be assumed: all 65,536 keys are tried, and
@@ -17,6 +18,7 @@ from layer to layer as the log-odds of a marked bit do, are rounded to whole num
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from watermark.detectors.base import Score
 from watermark.detectors.lattice import ln_count_tail
 from watermark.detectors.tournament import HITS, ln_tail, odds
 from watermark.keys import KeyRecord
-from watermark.schemes.foreign import hf_synthid, synthid
+from watermark.schemes.foreign import engine_numbers, hf_synthid, synthid
 
 # Distinct contexts for 90 % power at p = 1e-6, 30 layers, 1 nat a token (simulated).
 ENOUGH = 125
@@ -63,12 +65,19 @@ def score(tokens: Any, record: KeyRecord, skip: int = 0) -> Score:
     ids = np.ascontiguousarray(tokens, dtype=np.uint32)
     if record.scheme == hf_synthid.SCHEME.name:
         return _score_table(ids, record, skip)
-    bits = synthid.bits(ids, record, skip)[1]
-    n, w = len(bits), weights(bits.shape[1])
+    members = hf_synthid.equals([k & synthid.MASK64 for k in engine_numbers(record)])
+    bits = synthid.bits(ids, record, skip)[1][:, [which[0] for which in members]]
+    n, w = len(bits), _merged(members)
     total = int(bits.sum(axis=0, dtype=np.int64) @ w)
     return Score(
         ln_p=_ln_coin_tail(n, w, total), hypotheses=1, n=n, statistic=float(total)
     )
+
+
+def _merged(members: Sequence[Sequence[int]]) -> Counts:
+    """The weight of each distinct layer: of all that it stands for, together."""
+    of_layer = weights(sum(map(len, members)))
+    return np.asarray([of_layer[list(which)].sum() for which in members])
 
 
 def _ln_coin_tail(n: int, weights: Counts, total: int) -> float:
@@ -84,8 +93,7 @@ def _ln_coin_tail(n: int, weights: Counts, total: int) -> float:
 
 def _score_table(ids: NDArray[np.uint32], record: KeyRecord, skip: int) -> Score:
     layers = hf_synthid.layers(record)
-    of_layer = weights(sum(map(len, layers.members)))
-    merged = np.asarray([of_layer[list(which)].sum() for which in layers.members])
+    merged = _merged(layers.members)
     bit = hf_synthid.table(
         int(record.parameters["table_size"]), int(record.parameters["table_seed"])
     )

@@ -122,7 +122,8 @@ class Watermark:
             )
         newest = self.home.ring.newest
         more: dict[str, Any] = {}
-        about: dict[str, Any] = {**_payload(name, payload), **parameters}
+        carried = _payload(name, payload, bool(parameters.get("dual")))
+        about: dict[str, Any] = {**carried, **parameters}
         if wanted == "tokens":
             about |= self._vocabulary(adapter.vocab_size(obj), tokenizer)
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
@@ -320,7 +321,9 @@ class Watermark:
         return Verifier(self.home, **options).many(assets, workers=workers)
 
 
-def _payload(scheme: str, payload: bytes | int | None) -> dict[str, Parameter]:
+def _payload(
+    scheme: str, payload: bytes | int | None, dual: bool
+) -> dict[str, Parameter]:
     """Parameters of a scheme that carries `payload`."""
     if payload is None:
         return {}
@@ -328,7 +331,10 @@ def _payload(scheme: str, payload: bytes | int | None) -> dict[str, Parameter]:
         raise UnsupportedPipeline(f"{scheme} carries no payload of the caller's")
     if isinstance(payload, bytes):
         return {"payload_bits": 8 * len(payload)}
-    # A mark id that differs in every output does the work of the nonce.
+    # A mark id that differs in every output does the work of the nonce, but not in the
+    # contexts of a public key, which carry none; 0 bits do nobody's.
+    if dual or not payload:
+        return {"payload_bits": payload}
     return {"payload_bits": payload, "nonce_bits": 0}
 
 

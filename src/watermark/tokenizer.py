@@ -11,6 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from watermark.errors import InvalidSignal, MissingDependency, TokenizerMismatch
 
 MAX_FILE = 64 << 20  # bytes; the largest tokenizer.json in use is about 35 MB
@@ -76,19 +79,21 @@ class TextTokenizer:
         Raises:
             InvalidSignal: a lone surrogate, which no tokenizer can read.
         """
-        return self.read(text)[0]
+        return list(self._encoded(text).ids)
 
-    def read(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids of `text`, and for each the characters (start, end) it covers.
+    def places(self, text: str) -> NDArray[np.int32]:
+        """The characters (start, end) that each token of `text` covers, int32 (n, 2).
 
         Raises:
             InvalidSignal: a lone surrogate, which no tokenizer can read.
         """
+        return np.asarray(self._encoded(text).offsets, np.int32).reshape(-1, 2)
+
+    def _encoded(self, text: str) -> Any:
         try:
-            encoded = self._backend.encode(text, add_special_tokens=False)
+            return self._backend.encode(text, add_special_tokens=False)
         except TypeError as error:
             raise InvalidSignal("the text holds a lone surrogate") from error
-        return list(encoded.ids), list(encoded.offsets)
 
     def __repr__(self) -> str:
         return f"TextTokenizer({self.digest[:12]}, {self.size} tokens)"

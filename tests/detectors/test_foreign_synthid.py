@@ -247,3 +247,46 @@ def test_any_integer_sequence_gives_the_same_score(scheme: Foreign) -> None:
     for skip in (-1, len(tokens) + 1):
         with pytest.raises(ValueError, match="skip"):
             detector.score(tokens, record, skip)
+
+
+# Tokens may change by these, or by multiples, and the hash of all five is the same:
+# sum_j step_j M^(5 - j) = 0 modulo 2^64 (a short vector of that lattice).
+STEPS = (-1581, 4057, -5024, 547, -1079)
+
+
+def test_tokens_with_one_hash_are_one_observation() -> None:
+    base = np.asarray([150_000 if step < 0 else 0 for step in STEPS])
+    ids = (base + np.outer(np.arange(29), STEPS)).astype(np.uint32).ravel()
+    found = np.asarray(
+        [
+            math.exp(detector.score(ids, record).ln_p)
+            for record in records(synthid.SCHEME, KEYS, 11, layers=5)
+        ]
+    )
+    likely(found)
+    # 29 windows with one hash are one of the observations.
+    record = next(records(synthid.SCHEME, 1, 11, layers=5))
+    assert detector.score(ids, record).n == len(ids) - 4 - 28
+
+
+def test_layers_with_one_key_are_one_layer_of_synthid_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("watermark.keys.engine.SCRYPT_N", 2)  # of the key ids alone
+    ids = np.random.default_rng(3).integers(0, 1000, 60).astype(np.uint32)
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(KEYS):
+        one, other = rng.integers(1 << 62, size=2).tolist()
+        record = synthid.SCHEME.record(EngineKey([one, one, one, other]), layers=4)
+        found.append(math.exp(detector.score(ids, record).ln_p))
+    likely(np.asarray(found))
+
+
+def test_a_long_text_of_one_state_needs_no_large_transform() -> None:
+    """Tokens equal modulo 65,536: the counts are 0 or n, the sum's range is huge."""
+    ids = np.random.default_rng(5).permutation(1 << 16).astype(np.uint32) << 16
+    record = hf_synthid.SCHEME.record(Key(np.random.default_rng(6).bytes(32)))
+    score = detector.score(ids, record)
+    assert score.n > 60_000
+    assert -math.log(2) * 30 * 1.1 < score.ln_p <= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,110 @@ def test_what_is_a_configuration_and_what_a_key(tmp_path: Path) -> None:
     for other in (tmp_path / "key.json", tmp_path / "none", key, record, [record]):
         assert not is_configuration(other)
     assert not is_configuration(EngineKey((7,)))
+
+
+# --- hostile files and values --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "key"),
+    [
+        ("hf-kgw", "keys = [1234567890123, 2]"),
+        ("hf-kgw", 'key = "0xfffffffffffffff1"\nparameters = { seeding = "selfhash" }'),
+        ("kgw", 'key = "0xfffffffffffffff1"'),
+        ("unigram", 'key = "0xfffffffffffffff1"'),
+        ("vllm-gumbel", "key = -1234567890123"),
+        ("vllm-gumbel", "keys = [1234567890123, 2]"),
+        ("sglang-gumbel", "keys = [1234567890123, 2]"),  # dual is 0
+        ("sglang-gumbel", "key = 1234567890123\nparameters = { dual = 1 }"),
+        ("textseal", "keys = [1234567890123, 2]"),
+    ],
+)
+def test_a_key_that_the_engine_cannot_have_is_refused(
+    tmp_path: Path, scheme: str, key: str
+) -> None:
+    row = f'[[record]]\nscheme = "{scheme}"\nvocab_size = 1000\n{key}\n'
+    with pytest.raises(ConfigError, match="record 1, key") as caught:
+        load_records(written(tmp_path / "r.toml", row))
+    assert "1234567890123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["greenlist_ratio", "bias", "context_width"])
+@pytest.mark.parametrize(
+    "value",
+    [10**400, 1 << 20000, float("nan"), float("inf")],
+    ids=["1e400", "2^20000", "nan", "inf"],
+)
+def test_huge_numbers_are_refused_by_field(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=field):
+        load_records({**HF, field: value}, vocab_size=1000)
+
+
+@pytest.mark.parametrize(
+    "size", ["1000", 1000.0, True, 1 << 20000], ids=["text", "float", "bool", "huge"]
+)
+def test_a_vocabulary_that_is_no_size_is_refused(size: Any) -> None:
+    with pytest.raises(ConfigError, match="vocab_size"):
+        load_records(HF, vocab_size=size)
+
+
+def test_json_text_is_read_and_never_taken_for_a_name() -> None:
+    text = json.dumps(HF)
+    assert is_configuration(text)
+    assert load_records(text, vocab_size=1000) == load_records(HF, vocab_size=1000)
+    with pytest.raises(KeyFileError) as caught:
+        load_records(text[:-1])
+    assert str(SECRET) not in str(caught.value)
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = json.dumps(HF)[:-1] + ', "hashing_key": 1}'
+    with pytest.raises(ConfigError, match="hashing_key: stands twice"):
+        load_records(written(tmp_path / "config.json", text))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["pipe", "pipe.toml"])
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert is_configuration(tmp_path / name)
+    with pytest.raises(KeyFileError, match="no file"):
+        load_records(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\0b", "a\0b.toml", "a\ud800b", "a" * 5000],
+    ids=["zero", "zero.toml", "surrogate", "long"],
+)
+def test_a_name_of_no_file_is_a_typed_error(name: str) -> None:
+    assert is_configuration(name) == name.endswith(".toml")
+    with pytest.raises(KeyFileError):
+        load_records(name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a." * 20_000 + "a = 1", "vocab_size = " + "9" * 6000],
+    ids=["dots", "digits"],
+)
+def test_toml_that_is_out_of_all_proportion(tmp_path: Path, line: str) -> None:
+    with pytest.raises(KeyFileError):
+        load_records(written(tmp_path / "r.toml", line))
+
+
+def test_a_large_key_file_is_refused_unread(tmp_path: Path) -> None:
+    with written(tmp_path / "chat.key", "").open("wb") as file:
+        file.truncate(1 << 40)
+    row = '[[record]]\nscheme = "vllm-gumbel"\nkey_file = "chat.key"\n'
+    with pytest.raises(KeyFileError, match="larger"):
+        load_records(written(tmp_path / "r.toml", row))
+    assert is_configuration(tmp_path / "chat.key")
+
+
+@pytest.mark.parametrize("field", ["tokenizer", "key_file", "config"])
+def test_a_zero_byte_in_a_row_is_a_typed_error(tmp_path: Path, field: str) -> None:
+    key = "" if field in ("key_file", "config") else "key = 1\n"
+    row = f'[[record]]\nscheme = "vllm-gumbel"\n{key}{field} = "a\\u0000b"\n'
+    with pytest.raises((ConfigError, KeyFileError)):
+        load_records(written(tmp_path / "r.toml", row))

@@ -290,3 +290,19 @@ def test_records_older_than_the_options_mark_the_same() -> None:
     )
 
     assert choices(old, count=50) == choices(record(), count=50)
+
+
+@pytest.mark.parametrize(
+    ("options", "payload", "nats"),
+    [
+        ({}, None, gumbel.FRESH_NATS),
+        ({"payload_bits": 16}, b"ab", gumbel.FRESH_NATS),
+        ({"payload_bits": 16}, None, 0.0),
+        ({"payload_bits": 16, "dual": 1}, None, gumbel.FRESH_NATS),
+    ],
+)
+def test_a_mark_id_of_its_own_replaces_the_fresh_prefix(
+    options: dict[str, int], payload: bytes | None, nats: float
+) -> None:
+    """Not under a dual key: the public half of all outputs would be the same."""
+    assert gumbel.fresh_nats(record(**options), payload) == nats

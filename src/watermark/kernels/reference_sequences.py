@@ -185,11 +185,14 @@ class Sequences:
             written in part then).
 
         Raises:
-            ValueError: another number of rows, or a number that is no id.
+            ValueError: another number of rows, a number that is no id, or a start
+                beyond the ids.
         """
         rows, output = np.asarray(scores), np.asarray(ids)[:, start:]
         if len(rows) != len(self._code):
             raise ValueError(f"scores of {len(rows)} rows, expected {len(self._code)}")
+        if not 0 <= start <= np.shape(ids)[1]:
+            raise ValueError(f"start is {start}, expected 0 to {np.shape(ids)[1]}")
         keyed = self.choose(np.shape(ids)[1] - start, output)
         fresh, then = set(self.fresh), self._spent[-1]
         for row, symbol in enumerate(self.symbols.tolist()):

@@ -3,7 +3,8 @@
 Each token is the argmax of ``logit - log(-log u)``, where u is a keyed word of the last
 `width` output tokens and the candidate (Aaronson 2022). Two measures keep one prompt
 diverse: a nonce per sequence, and a fresh prefix that is sampled with the host's own
-randomness until it has spent `FRESH_NATS`. A context that was seen before in the same
+randomness until it has spent `FRESH_NATS` (`fresh_nats` says where a mark id of each
+sequence does the work of both). A context that was seen before in the same
 sequence is sampled freely too, so that every marked token is independent of the others.
 
 Two options. `payload_bits`: the mark carries a message (`schemes.payload`). `dual`:
@@ -63,7 +64,7 @@ def mark_id(record: KeyRecord, seed: bytes, row: int) -> bytes:
     """A message of `payload_bits` for one sequence, made as its nonce is.
 
     Where each sequence carries a mark id of its own, that does the nonce's work: such
-    records have ``nonce_bits`` 0.
+    records have ``nonce_bits`` 0, unless they are dual.
     """
     digest = tag(record, "mark-id", seed, row.to_bytes(8, "little"))
     return digest[: option(record.parameters, "payload_bits") // 8]
@@ -73,7 +74,8 @@ def fresh_nats(record: KeyRecord, payload: bytes | None) -> float:
     """What a sequence spends of the host's randomness before its mark starts.
 
     Nothing where each sequence carries a mark id of its own: two that share a context
-    are then told different tokens in all but one or two of 16 contexts.
+    are then told different tokens in all but one or two of 16 contexts. Under a dual
+    record the public key's contexts carry no mark id, so the prefix stays.
 
     Args:
         record: the key record.
@@ -81,6 +83,7 @@ def fresh_nats(record: KeyRecord, payload: bytes | None) -> float:
             `payload_bits`.
     """
     own = payload is None and option(record.parameters, "payload_bits") > 0
+    own = own and not option(record.parameters, "dual")
     return 0.0 if own else FRESH_NATS
 
 

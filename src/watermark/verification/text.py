@@ -6,8 +6,10 @@ fixed beforehand: p is the least p_j / share_j, times the records and readings t
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watermark.assets.loading import Asset
 from watermark.detectors import (
@@ -70,8 +72,10 @@ def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             )
         )
     best: dict[tuple[object, ...], Evidence] = {}
+    times = Counter(record.test for record, _ in pairs)
     for record, reading in pairs:
-        evidence = _test(record, reading, len(pairs), setting, found)
+        tried = len(pairs), times[record.test]
+        evidence = _test(record, reading, tried, setting, found)
         before = best.get(record.test)
         if before is None or _log10_p(evidence) < _log10_p(before):
             best[record.test] = evidence
@@ -135,17 +139,27 @@ def _readable(
 def _test(
     record: KeyRecord,
     reading: Reading,
-    pairs: int,
+    tried: tuple[int, int],
     setting: Setting,
     found: Findings,
 ) -> Evidence:
-    """The best look at one reading under one record, as evidence."""
+    """The best look at one reading under one record, as evidence.
+
+    Args:
+        record: what is tested.
+        reading: what it is tested on.
+        tried: pairs of both in this call, and those of them with this record: each may
+            have told a wrong message.
+        setting: what verification works with.
+        found: takes what cannot be looked at.
+    """
+    pairs, readings_tried = tried
     looks = list(_looks(record, reading, pairs, setting, found))
     passages = next((look.passages for look in looks if look.passages), ())
     evidence = [
         mark_evidence(
             record,
-            look.score,
+            _sure(look.score, readings_tried),
             pairs / look.share,
             setting,
             spans=tuple(reading.span(s.start, s.end) for s in passages),
@@ -154,6 +168,13 @@ def _test(
         for look in looks
     ]
     return min(evidence, key=_log10_p)
+
+
+def _sure(score: Score, times: int) -> Score:
+    """The score without its message, unless that is sure among `times` readings."""
+    if score.ln_error + math.log(times) > payload.PAYLOAD_LN_ERROR:
+        return replace(score, payload=None)
+    return score
 
 
 def _looks(

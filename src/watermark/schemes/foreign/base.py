@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from watermark.errors import ConfigError
-from watermark.keys import EngineKey, KeyRecord, Parameter
+from watermark.keys import EngineKey, Key, KeyRecord, Parameter
 from watermark.schemes.base import Scheme, option
 
 # Names of the sub-keys of one of our own keys, 8 bytes each, read as big-endian
@@ -36,6 +35,15 @@ class EngineConfig(NamedTuple):
     vocab_size: int | None = None
 
 
+class KeyShape(NamedTuple):
+    """Which integers can key a scheme: how many of them, and from where to where."""
+
+    fewest: int = 1
+    most: int = 1
+    low: int = INT64[0]
+    high: int = INT64[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Foreign(Scheme):
     """A text watermark of another engine: we find it, and never make it.
@@ -47,12 +55,52 @@ class Foreign(Scheme):
         reader: from the engine's own configuration; raises `ConfigError`.
         fixed_vocabulary: whether the size of the vocabulary decides the bits, so that a
             record without it says nothing.
+        shape: the keys that the engine can have under these parameters.
     """
 
     engine: str
     known_by: frozenset[str]
     reader: Callable[[Mapping[str, Any]], EngineConfig]
     fixed_vocabulary: bool = False
+    shape: Callable[[Mapping[str, Parameter]], KeyShape] = lambda _: KeyShape()
+
+    def record(
+        self,
+        key: Key | EngineKey,
+        *,
+        epoch: int = 0,
+        vocab_size: int | None = None,
+        tokenizer: str | None = None,
+        **parameters: Parameter,
+    ) -> KeyRecord:
+        """A key record of this scheme.
+
+        Raises:
+            ConfigError: an engine's key that this engine cannot have.
+            ValueError: an unknown parameter, or one outside its range.
+        """
+        record = Scheme.record(
+            self,
+            key,
+            epoch=epoch,
+            vocab_size=vocab_size,
+            tokenizer=tokenizer,
+            **parameters,
+        )
+        if isinstance(key, EngineKey):
+            self._check_key(key.numbers, self.shape(record.parameters))
+        return record
+
+    def _check_key(self, numbers: Sequence[int], shape: KeyShape) -> None:
+        """Of a key that does not fit another would be tested, or none."""
+        if not shape.fewest <= len(numbers) <= shape.most:
+            raise ConfigError(
+                "key",
+                f"found {len(numbers)} integers, expected {shape.fewest} to "
+                f"{shape.most} for {self.name} with these parameters",
+            )
+        for number in numbers:
+            _integer("key", number, shape.low, shape.high, secret=True)
 
     def read(self, config: Mapping[str, Any]) -> EngineConfig:
         """Key, parameters and vocabulary size of the engine's own configuration.
@@ -86,10 +134,8 @@ class Foreign(Scheme):
                 "vocab_size", f"found {size}, but {vocab_size} was given: expected one"
             )
         size = vocab_size if size is None else size
-        if size is not None and not 1 < size <= MAX_VOCABULARY:
-            raise ConfigError(
-                "vocab_size", f"found {size}, expected 2..{MAX_VOCABULARY}"
-            )
+        if size is not None:
+            _integer("vocab_size", size, 2, MAX_VOCABULARY, secret=False)
         if size is None and self.fixed_vocabulary:
             raise ConfigError(
                 "vocab_size",
@@ -191,8 +237,10 @@ class Fields:
         value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(name, f"found {_shown(value)}, expected a number")
-        if not math.isfinite(value) or not low <= value <= high:
-            raise ConfigError(name, f"found {value!r}, expected {low:g} to {high:g}")
+        if not low <= value <= high:  # NaN is not, either
+            raise ConfigError(
+                name, f"found {_shown(value)}, expected {low:g} to {high:g}"
+            )
         return float(value)
 
     def choice(
@@ -261,7 +309,7 @@ def _integer(name: str, value: Any, low: int, high: int, *, secret: bool) -> int
         raise ConfigError(name, f"found {found}, expected an integer")
     if not low <= value <= high:
         # Not even a key that is refused is shown: it may be a good one misspelt.
-        found = f"an integer of {value.bit_length()} bits" if secret else f"{value}"
+        found = _of_bits(value) if secret else _shown(value)
         raise ConfigError(name, f"found {found}, expected {low}..{high}")
     return value
 
@@ -269,6 +317,12 @@ def _integer(name: str, value: Any, low: int, high: int, *, secret: bool) -> int
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:40])
+    if isinstance(value, int) and value.bit_length() > 64:
+        return _of_bits(value)  # beyond some thousand digits Python prints none
     if isinstance(value, int | float | bool):
         return f"{value!r:.40}"
     return type(value).__name__
+
+
+def _of_bits(value: int) -> str:
+    return f"an integer of {value.bit_length()} bits"

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -32,15 +33,17 @@ from pathlib import Path
 from typing import Any
 
 from watermark.errors import ConfigError, KeyFileError
-from watermark.files import read_private
 from watermark.keys import FILE_SCHEMA, EngineKey, Key, KeyRecord
 from watermark.schemes import SCHEMES
 from watermark.schemes.foreign import FOREIGN, Foreign
 from watermark.schemes.foreign.base import MAX_VOCABULARY, UINT64, Fields
+from watermark.schemes.foreign.files import MAX_FILE as MAX_FILE
+from watermark.schemes.foreign.files import is_json, json_file, once, parsed
+from watermark.schemes.foreign.files import read as read_bounded
 from watermark.tokenizer import TextTokenizer
 
-MAX_FILE = 1 << 20  # bytes
 MAX_RECORDS = 1000  # in one file: every one is a hypothesis
+MAX_DOTS = 64  # in a line: Python's reader takes the square of a dotted key's length
 # Under these names a larger configuration holds the watermark's.
 HOLDERS = ("watermarking_config", "watermark-config", "watermark_config")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -58,8 +61,8 @@ def load_records(
 
     Args:
         source: a path (``.toml`` is ours; else JSON, or a folder that holds a
-            ``generation_config.json``), the fields by name, or an engine's
-            configuration object.
+            ``generation_config.json``), the fields by name or as JSON text, or an
+            engine's configuration object.
         scheme: name of the scheme, where the fields do not tell it.
         vocab_size: width of the model's logits, where the configuration does not say;
             beside a ``generation_config.json`` the model's ``config.json`` says it.
@@ -74,12 +77,14 @@ def load_records(
     """
     read = None if tokenizer is None else TextTokenizer.of(tokenizer)
     folder = Path()
-    if isinstance(source, str | Path):
+    if is_json(source):
+        source = parsed(source, "the configuration")
+    elif isinstance(source, str | Path):
         path = Path(source)
         if path.suffix == ".toml":
             return _toml(path, read, passphrase)
-        path = path / "generation_config.json" if path.is_dir() else path
-        folder, source = path.parent, _json(path)
+        path = path / "generation_config.json" if os.path.isdir(path) else path
+        folder, source = path.parent, json_file(path)
         if path.name == "generation_config.json" and vocab_size is None:
             vocab_size = _model_vocabulary(folder / "config.json")
     config = _watermark(_fields(source))
@@ -95,14 +100,19 @@ def is_configuration(source: Any) -> bool:
 
     A path is a configuration unless it holds JSON that names a schema of ours.
     """
+    if is_json(source):
+        return True
     if isinstance(source, str | Path):
         path = Path(source)
-        if path.suffix == ".toml" or path.is_dir():
+        if path.suffix == ".toml" or os.path.isdir(path):
             return True
         try:
-            return "schema" not in _json(path)
+            return "schema" not in json_file(path)
         except KeyFileError:  # whoever reads it says what is wrong with it
-            return False
+            # No key lies in a pipe, or fills a megabyte: here they are refused unread.
+            return os.path.exists(path) and not (
+                os.path.isfile(path) and os.path.getsize(path) <= MAX_FILE
+            )
     if isinstance(source, KeyRecord):
         return False
     return isinstance(source, Mapping) or hasattr(source, "to_dict")
@@ -138,7 +148,7 @@ def _watermark(config: Mapping[str, Any]) -> Mapping[str, Any]:
         inner = config[name]
         if isinstance(inner, str):  # as on vLLM's command line
             try:
-                inner = json.loads(inner)
+                inner = json.loads(inner, object_pairs_hook=once)
             except (ValueError, RecursionError):
                 raise ConfigError(name, "a string that is no JSON") from None
         return _fields(inner)
@@ -167,9 +177,9 @@ def _scheme_of(config: Mapping[str, Any], name: str | None) -> Foreign:
 
 def _model_vocabulary(path: Path) -> int | None:
     """Width of a model's logits, as transformers takes it from its ``config.json``."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
-    model = _json(path)
+    model = json_file(path)
     text = model.get("text_config")
     holder = text if isinstance(text, Mapping) and "vocab_size" in text else model
     if not holder.get("vocab_size"):
@@ -193,9 +203,12 @@ def _check_tokenizer(record: KeyRecord, tokenizer: TextTokenizer | None) -> None
 def _toml(
     path: Path, tokenizer: TextTokenizer | None, passphrase: str | None
 ) -> list[KeyRecord]:
+    raw, private = read_bounded(path)
+    if max(line.count(b".") for line in raw.split(b"\n")) > MAX_DOTS:
+        raise KeyFileError(f"{path} has a line of more than {MAX_DOTS} dots")
     try:
-        data = tomllib.loads(_bytes(path).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        data = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
         # Its own message could quote a line with a key.
         raise KeyFileError(
             f"{path} cannot be read as TOML ({type(error).__name__})"
@@ -207,7 +220,7 @@ def _toml(
             f"expected 1 to {MAX_RECORDS} tables [[record]], and nothing else",
         )
     if any({"key", "keys"} & set(row) for row in rows if isinstance(row, Mapping)):
-        _private(path)
+        private()
     records = []
     for number, row in enumerate(rows, 1):
         try:
@@ -274,6 +287,8 @@ def _row(
 def _tokenizer(name: str, folder: Path) -> tuple[str | None, TextTokenizer | None]:
     if _DIGEST.fullmatch(name):
         return name, None
+    if "\0" in name:
+        raise ConfigError("tokenizer", "expected a folder or a digest")
     read = TextTokenizer.of(folder / name)
     return read.digest, read
 
@@ -290,8 +305,8 @@ def _key(fields: Fields, folder: Path, passphrase: str | None) -> Key | EngineKe
 
 def _key_file(path: Path, passphrase: str | None) -> Key | EngineKey:
     """A file of `Key.save`, or numbers with spaces or lines between them."""
-    _private(path)
-    data = _bytes(path)
+    data, private = read_bounded(path)
+    private()
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -318,38 +333,3 @@ def _number(field: str, value: Any) -> int:
             field, f"found an integer of {value.bit_length()} bits, expected 64 at most"
         )
     return value
-
-
-# --- files ---------------------------------------------------------------------------
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise KeyFileError(
-            f"{path} cannot be read as JSON ({type(error).__name__}); a YAML file has "
-            "to be written as JSON, which YAML includes"
-        ) from None
-    if not isinstance(data, Mapping):
-        raise KeyFileError(f"{path} holds no object, expected a configuration")
-    return data
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE:
-        raise KeyFileError(f"{path} is larger than {MAX_FILE >> 20} MiB")
-    return data
-
-
-def _private(path: Path) -> None:
-    """Refuse a file with a secret that others can read."""
-    try:
-        read_private(path)
-    except OSError as error:
-        raise KeyFileError(str(error)) from None

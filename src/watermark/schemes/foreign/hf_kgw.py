@@ -32,6 +32,7 @@ from watermark.schemes.foreign.base import (
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
 )
 
 SEEDINGS = ("lefthash", "selfhash")
@@ -87,6 +88,12 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig((key,), parameters, size)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    # Only under selfhash does the key itself enter int64.
+    high = (INT64 if parameters["seeding"] == "selfhash" else UINT64)[1]
+    return KeyShape(high=high)
+
+
 SCHEME = Foreign(
     "hf-kgw",
     1,
@@ -97,6 +104,7 @@ SCHEME = Foreign(
     known_by=frozenset({"hashing_key", "greenlist_ratio"}),
     reader=_read,
     fixed_vocabulary=True,
+    shape=_shape,
 )
 
 

@@ -14,8 +14,7 @@ The bits of synthid-text before June 2025 are these too; `synthid` reads later o
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from watermark.schemes.foreign.base import (
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
     engine_numbers,
 )
 
@@ -80,6 +80,10 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(keys, parameters)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    return KeyShape(1, MOST_LAYERS, INT64[0], UINT64[1])
+
+
 SCHEME = Foreign(
     "hf-synthid",
     1,
@@ -95,6 +99,7 @@ SCHEME = Foreign(
     engine="transformers",
     known_by=frozenset({"sampling_table_size", "sampling_table_seed", "debug_mode"}),
     reader=_read,
+    shape=_shape,
 )
 
 
@@ -131,14 +136,15 @@ def layers(record: KeyRecord) -> Layers:
     """The distinct layers of a record's key."""
     size = int(record.parameters["table_size"])
     shifts = [number % size for number in engine_numbers(record)]
-    distinct = list(Counter(shifts))
-    return Layers(
-        np.asarray(distinct, np.int64),
-        tuple(
-            tuple(i for i, other in enumerate(shifts) if other == shift)
-            for shift in distinct
-        ),
-    )
+    return Layers(np.asarray(list(dict.fromkeys(shifts)), np.int64), equals(shifts))
+
+
+def equals(numbers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """For each distinct number where it stands, in order of first use."""
+    places: dict[int, list[int]] = {}
+    for i, number in enumerate(numbers):
+        places.setdefault(number, []).append(i)
+    return tuple(map(tuple, places.values()))
 
 
 def states(

@@ -23,9 +23,11 @@ from watermark.kernels import sglang_words
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import option, within
 from watermark.schemes.foreign.base import (
+    UINT64,
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
     engine_numbers,
 )
 
@@ -71,6 +73,11 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(tuple(numbers), parameters)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    count = 1 + option(parameters, "dual")
+    return KeyShape(count, count, *UINT64)
+
+
 SCHEME = Foreign(
     "sglang-gumbel",
     1,
@@ -82,6 +89,7 @@ SCHEME = Foreign(
         {"context_window", "mixing_probability", "max_probability", "enforce_all"}
     ),
     reader=_read,
+    shape=_shape,
 )
 
 

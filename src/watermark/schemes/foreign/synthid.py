@@ -20,9 +20,11 @@ from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import within
 from watermark.schemes.foreign.base import (
     INT64,
+    UINT64,
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
     engine_numbers,
 )
 from watermark.schemes.foreign.hf_synthid import MOST_LAYERS, MOST_WIDTH
@@ -50,6 +52,10 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(keys, parameters)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    return KeyShape(1, MOST_LAYERS, INT64[0], UINT64[1])
+
+
 SCHEME = Foreign(
     "synthid",
     1,
@@ -59,6 +65,7 @@ SCHEME = Foreign(
     engine="synthid-text",
     known_by=frozenset({"num_leaves", "apply_top_k"}),
     reader=_read,
+    shape=_shape,
 )
 
 
@@ -72,7 +79,10 @@ def start(keys: Sequence[int]) -> int:
 def bits(
     ids: NDArray[np.uint32], record: KeyRecord, skip: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """The g values of the first token after each context.
+    """The g values of the first token after each context, of each state the first.
+
+    The state is linear in the tokens, so that tokens with one state, and so with the
+    same bits under every key, are easily found: they are one observation.
 
     Returns:
         (positions, bits): indices into `ids`, rising, uint32 (n,); uint8 (n, layers), 0
@@ -81,5 +91,7 @@ def bits(
     keys = engine_numbers(record)
     width = int(record.parameters["width"])
     positions, states = synthid_states(ids, start(keys), width, skip)
+    at = np.sort(np.unique(states, return_index=True)[1])
+    positions, states = positions[at], states[at]
     numbers = np.asarray([key & MASK64 for key in keys], np.uint64)
     return positions, synthid_bits(states, numbers)

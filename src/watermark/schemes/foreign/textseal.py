@@ -15,7 +15,6 @@ marks with it can be imitated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,6 +29,7 @@ from watermark.schemes.foreign.base import (
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
     engine_numbers,
 )
 
@@ -47,7 +47,6 @@ WORDS = 2**13 - 1
 KEY_B = 12345  # added to key A where key B is not given
 MASK64 = (1 << 64) - 1
 OTHER_KEYS = 1000
-ERROR = math.sqrt(2 / OTHER_KEYS)  # of a variance from so many, relative
 
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
@@ -80,6 +79,10 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(tuple(numbers), parameters)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    return KeyShape(1, 1 + option(parameters, "dual"))
+
+
 SCHEME = Foreign(
     "textseal",
     1,
@@ -89,6 +92,7 @@ SCHEME = Foreign(
     engine="TextSeal",
     known_by=frozenset({"secret_key", "watermark_type", "mixing_alpha"}),
     reader=_read,
+    shape=_shape,
 )
 
 
@@ -167,7 +171,8 @@ def dispersion(ids: Ids, record: KeyRecord, skip: int) -> float:
 
     Sums in arithmetic progression, as of a text that counts, give words that depend on
     one another, whatever the key. So the sum is taken under `OTHER_KEYS` other keys on
-    this very text. 1 where it varies no more than chance explains (3 standard errors).
+    this very text. Not below 1. The two keys of dual 1 are related, so that there even
+    a table of words varies some per cent more.
     """
     found = sums(ids, int(record.parameters["width"]), skip)[1]
     return _dispersion(found.tobytes(), share(record)) if len(found) > 1 else 1.0
@@ -183,7 +188,7 @@ def _dispersion(data: bytes, b: float) -> float:
         totals = (1 - b) * totals + b * second
         expected *= (1 - b) ** 2 + b**2
     ratio = float(totals.var(ddof=1)) / expected
-    return ratio if ratio > 1 + 3 * ERROR else 1.0
+    return max(1.0, ratio)
 
 
 def _totals(sums: NDArray[np.uint64], keys: Sequence[int]) -> NDArray[np.float64]:

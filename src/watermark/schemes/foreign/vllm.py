@@ -27,6 +27,7 @@ from watermark.schemes.foreign.base import (
     EngineConfig,
     Fields,
     Foreign,
+    KeyShape,
     engine_numbers,
 )
 
@@ -62,6 +63,10 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig((key,), parameters)
 
 
+def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    return KeyShape(1, 1, *UINT64)
+
+
 SCHEME = Foreign(
     "vllm-gumbel",
     1,
@@ -73,6 +78,7 @@ SCHEME = Foreign(
         {"algorithm", "deduplicate_contexts", "deduplicate_contexts_max_history"}
     ),
     reader=_read,
+    shape=_shape,
 )
 
 
