@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 def measure(engines: Sequence[Engine], options: Options) -> Part:
     """Texts by transformers' own `generate`, at both detectors' thresholds."""
     language = Language.load(options.lm)
-    count, nulls = options.count(32, 160), options.count(300, 2000)
+    count, nulls = options.count(24, 160), options.count(300, 2000)
     plain = _generate(language, options, count, None, "plain")
     rows: list[tuple[Cell, ...]] = []
     targets: list[Target] = []

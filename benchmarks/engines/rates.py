@@ -21,7 +21,7 @@ def measure(engines: Sequence[Engine], options: Options) -> Part:
     """Claimed and realised rates of both detectors on the same texts and keys."""
     vocab = Language.load(options.lm).vocab_size
     corpus = Corpus.read(reader(options.lm), texts())
-    count = options.count(250, 2000)
+    count = options.count(150, 2000)
     rows: list[tuple[Cell, ...]] = []
     targets = []
     for engine in engines:
