@@ -27,6 +27,7 @@ PROMPT_TEXT = "This module provides"
 PROMPT_IMAGE = "a photo of a dress"
 TOKENS = 200
 SEED = 2026
+FOUND = -6.0  # log10 of the threshold that verification has by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ def _table(results: list[Result]) -> Table:
         for e in result.report.evidence:
             if e.log10_p is not None and e.log10_p > -1:
                 continue  # another scheme's test, which found nothing
-            said = e.state or "found"
+            weak = e.log10_p is not None and e.log10_p > FOUND
+            said = e.state or ("too weak to tell" if weak else "found")
             if e.payload:
                 said += f", mark id {e.payload.hex()[:8]}..."
             if e.layer != "mark" and e.record_ids:

@@ -333,12 +333,20 @@ def test_threads_do_not_see_each_others_marks() -> None:
     handle = marked.attach()
     expected_marked = marked.images()[0]
     wrong: list[int] = []
+    # Embedded beforehand: threads that share a text encoder of transformers disturb
+    # each other now and then (4 of 200 pictures, three of them without a mark).
+    embeds, negative, *_ = plain.pipe.encode_prompt(PROMPT, "cpu", 1, True)
 
     def run(index: int) -> None:
         case = marked if index % 2 else plain
         pipe = copy.copy(case.pipe)
         pipe.scheduler = copy.deepcopy(case.pipe.scheduler)
-        image = pipe(PROMPT, **CALL, generator=torch.Generator().manual_seed(1)).images
+        image = pipe(
+            prompt_embeds=embeds.clone(),
+            negative_prompt_embeds=negative.clone(),
+            **CALL,
+            generator=torch.Generator().manual_seed(1),
+        ).images
         want = expected_marked if index % 2 else expected
         if not np.array_equal(np.asarray(image[0]), want):
             wrong.append(index)
