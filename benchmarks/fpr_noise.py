@@ -17,6 +17,7 @@ from benchmarks.report import Cell, Part, Table, Target
 from benchmarks.tails import ALPHAS, Tail, summed, table
 from watermark import detectors, kernels, schemes
 from watermark.detectors import noise as detector
+from watermark.detectors import signs
 from watermark.detectors.stats import SIGN_BOUND
 from watermark.schemes import SCHEMES, noise
 
@@ -151,7 +152,7 @@ def _one_nonce(
 ) -> dict[str, Any]:
     """Hits of each latent over the keys of one chunk."""
     _, start, size = name.split("/")
-    w = np.stack([detector.weights(z) for z in fixed.values()]).astype(np.float64)
+    w = np.stack([signs.weights(z) for z in fixed.values()]).astype(np.float64)
     hits = np.zeros((len(fixed), len(ALPHAS)), dtype=np.int64)
     for index in range(int(start), int(start) + int(size)):
         key = seeded_key("noise", seed, index)

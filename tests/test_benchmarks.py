@@ -24,6 +24,7 @@ from benchmarks.timing import compare
 from scipy.stats import binom, binomtest, ttest_1samp
 
 from watermark.detectors import noise as noise_detector
+from watermark.detectors import signs
 from watermark.schemes import SCHEMES, noise
 from watermark.verification import LOOKS
 
@@ -271,7 +272,7 @@ def test_p_values_are_right_down_to_ten_thousand_digits() -> None:
 
 def test_the_vectorised_statistic_is_the_detectors() -> None:
     fixed = fpr_noise.latents(0)
-    w = np.stack([noise_detector.weights(z) for z in fixed.values()]).astype(float)
+    w = np.stack([signs.weights(z) for z in fixed.values()]).astype(float)
     code = noise.Code(SCHEMES["noise"].record(seeded_key(1)), fpr_noise.SHAPE)
 
     found = fpr_noise.statistics(w, code) >= fpr_noise.LIMITS[0]

@@ -13,7 +13,7 @@ import scipy.optimize
 import scipy.stats
 from numpy.typing import NDArray
 
-from watermark.detectors import noise
+from watermark.detectors import noise, signs
 from watermark.detectors.stats import ln_sign_tail
 from watermark.errors import InvalidSignal
 from watermark.kernels import pilot_search
@@ -69,7 +69,7 @@ LATENTS: dict[str, Callable[[], Array]] = {
 def test_the_tail_at_one_nonce_is_valid_under_random_keys() -> None:
     """One-nonce statistics of all latents at once; the tenth key by `one_nonce`."""
     latents = {name: make() for name, make in LATENTS.items()}
-    stacked = np.stack([noise.weights(values) for values in latents.values()])
+    stacked = np.stack([signs.weights(values) for values in latents.values()])
     sums = np.empty((len(latents), KEYS), dtype=np.int64)
     norms = np.empty((len(latents), KEYS))
     for i, record in enumerate(records(KEYS, 4)):
@@ -125,7 +125,7 @@ def test_the_search_finds_the_largest_statistic_that_there_is() -> None:
     code = Code(one(7, nonce_bits=8), SHAPE)
     latents = draw(SHAPE, 8)
     best = min(noise.one_nonce(latents, code, nonce) for nonce in range(256))
-    pilot = noise.weights(latents)[code.pilot]
+    pilot = signs.weights(latents)[code.pilot]
     [(total, nonce), *_] = pilot_search(pilot, code.pilot_state, 8, 16)
 
     assert noise.one_nonce(latents, code, nonce) == best
@@ -228,14 +228,14 @@ def test_latents_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("scale", [1e-300, 1e160, 1e300])
 def test_latents_of_any_finite_size_are_scored(scale: float) -> None:
     latents = draw(SHAPE, 65).astype(np.float64) * scale
-    weights = noise.weights(latents)
+    weights = signs.weights(latents)
 
     assert np.abs(weights).max() <= 4 * 256
     assert scale < 1 or weights.any()
 
 
 def test_weights_are_steps_of_the_rms_and_clipped() -> None:
-    weights = noise.weights(np.asarray([3.0, -3.0, 0.0] * 10 + [1000.0]))
+    weights = signs.weights(np.asarray([3.0, -3.0, 0.0] * 10 + [1000.0]))
 
     assert weights.dtype == np.int32
     assert weights.max() == 4 * 256

@@ -36,8 +36,8 @@ MASK32 = 0xFFFFFFFF
 MASK64 = 0xFFFFFFFFFFFFFFFF
 NOISE_BITS = 24  # Gumbel noise and logits are compared in units of 2**-24 nats
 # Tokens of a phrase, and how far back it is a repetition. Chosen on texts of one small
-# model (docs/decisions/0002-text.md); 64 and 256 tokens do as much there, and phrases of
-# 4 tokens hardly anything.
+# model (docs/decisions/0002-text.md); 64 and 256 tokens do as much there, and phrases
+# of 4 tokens hardly anything.
 PHRASE, RECALL = 3, 128
 LOGIT_FLOOR = -64.0  # no candidate this far below the best can win: noise spans 26 nats
 

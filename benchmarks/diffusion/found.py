@@ -1,6 +1,4 @@
-"""Diffusion: how often a picture's mark is found, clean and after JPEG.
-
-    python -m benchmarks diffusion
+"""How often a picture's mark is found, clean and after JPEG.
 
 Marked by `Watermark.attach` in a home made for the run, verified by `Watermark.verify`
 from 8-bit pixels, with the pipeline's own default guidance and steps.
@@ -24,7 +22,7 @@ from PIL import Image
 from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options, seeded, weights_sha256
 from benchmarks.rates import Rate
-from benchmarks.report import Cell, Result, Table, Target
+from benchmarks.report import Cell, Part, Table, Target
 from watermark import detectors, invert, kernels, schemes, verification
 from watermark.api import Watermark
 from watermark.invert.latents import Inverter
@@ -59,7 +57,7 @@ class Looking:
         return found
 
 
-def run(options: Options) -> Result:
+def measure(options: Options) -> Part:
     """Generate, attack, verify, count.
 
     Raises:
@@ -69,7 +67,7 @@ def run(options: Options) -> Result:
     count = options.count(10, 100)
     identity = {
         "code": code_version(
-            (detectors, schemes, adapter, invert, kernels), "diffusion.py"
+            (detectors, schemes, adapter, invert, kernels), "diffusion/found.py"
         ),
         "looks": [list(look) for look in verification.LOOKS["normal"]],
         "model": sha256,
@@ -82,12 +80,10 @@ def run(options: Options) -> Result:
             _make(missing, options, journal)
         rows = [journal.rows[name] for name in ids]
         new = journal.added
-    return Result(
-        name="diffusion",
+    return Part(
         parameters={
             "images": count,
             "prompts": len(CLASSES),
-            "seed": options.seed,
             "looks": ", ".join(str(s) for s, _ in verification.LOOKS["normal"]),
             "model": sha256[:12],
         },
