@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    NoRepeatNGramLogitsProcessor,
+)
 
 from benchmarks.journal import Journal
 from benchmarks.options import Options, seeded, weights_sha256
@@ -38,13 +42,22 @@ STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Temperature and nucleus of one setting."""
+    """One setting of `generate`.
+
+    Attributes:
+        temperature: of the softmax.
+        top_p: nucleus.
+        no_repeat: no run of this many tokens comes twice (`no_repeat_ngram_size`);
+            0: it may.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    no_repeat: int = 0
 
     def __str__(self) -> str:
-        return f"temperature {self.temperature:.4g}, top-p {self.top_p:.4g}"
+        said = f"temperature {self.temperature:.4g}, top-p {self.top_p:.4g}"
+        return said + f", no {self.no_repeat} tokens twice" * bool(self.no_repeat)
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,7 @@ class Language:
                 temperature=sampling.temperature,
                 top_k=0,
                 top_p=sampling.top_p,
+                no_repeat_ngram_size=sampling.no_repeat,
                 min_new_tokens=length,
                 max_new_tokens=length,
                 **more,
@@ -145,6 +159,11 @@ class Language:
                 input_ids=row, attention_mask=kept, position_ids=positions
             ).logits[:, -length - 1 : -1]
             logits[..., self.tokenizer.eos_token_id] = -torch.inf  # min_new_tokens
+            if sampling.no_repeat:
+                banned = NoRepeatNGramLogitsProcessor(sampling.no_repeat)
+                for i in range(length):
+                    before = row[:, : row.shape[1] - length + i]
+                    logits[:, i] = banned(before, logits[:, i])
             chances = nucleus(
                 (logits.float() / sampling.temperature).softmax(-1), sampling
             )
@@ -181,7 +200,12 @@ class Sample:
 
 
 def sampling_at(
-    language: Language, nats: float, options: Options, journal: Journal
+    language: Language,
+    nats: float,
+    options: Options,
+    journal: Journal,
+    *,
+    no_repeat: int = 0,
 ) -> Sampling:
     """The setting of `nats` a token: temperature 1, and the nucleus that gives it.
 
@@ -189,28 +213,27 @@ def sampling_at(
     not a temperature: a small model below temperature 1 runs in circles. Where the
     whole vocabulary has less entropy than that, the temperature rises instead.
     """
-    whole = _mean_nats(language, Sampling(), options, journal)
-    if whole < nats:
+
+    def mean(sampling: Sampling) -> float:
+        return _mean_nats(language, sampling, options, journal)
+
+    if mean(Sampling(no_repeat=no_repeat)) < nats:
         return _bisected(
-            lambda t: Sampling(t), (1.0, 3.0), nats, language, options, journal
+            lambda t: Sampling(t, no_repeat=no_repeat), mean, (1.0, 3.0), nats
         )
-    return _bisected(
-        lambda p: Sampling(1.0, p), (0.1, 1.0), nats, language, options, journal
-    )
+    return _bisected(lambda p: Sampling(1.0, p, no_repeat), mean, (0.1, 1.0), nats)
 
 
 def _bisected(
     setting: Callable[[float], Sampling],
+    mean: Callable[[Sampling], float],
     ends: tuple[float, float],
     nats: float,
-    language: Language,
-    options: Options,
-    journal: Journal,
 ) -> Sampling:
     low, high = ends
     for _ in range(STEPS):
         middle = (low + high) / 2
-        found = _mean_nats(language, setting(middle), options, journal)
+        found = mean(setting(middle))
         if abs(found - nats) < NEAR:
             break
         low, high = (middle, high) if found < nats else (low, middle)
@@ -220,7 +243,7 @@ def _bisected(
 def _mean_nats(
     language: Language, sampling: Sampling, options: Options, journal: Journal
 ) -> float:
-    name = f"sampling {sampling.temperature:.6f} {sampling.top_p}"
+    name = f"sampling {sampling.temperature:.6f} {sampling.top_p} {sampling.no_repeat}"
     if name not in journal.rows:
         options.say(f"looking for a mean entropy: {name}")
         prompts = [PROMPTS[i % len(PROMPTS)] for i in range(BATCH)]

@@ -20,15 +20,20 @@ from benchmarks.options import Options
 from benchmarks.rates import Rate
 from benchmarks.report import Cell, Part, Plot, Table, Target
 from benchmarks.text.power import log10_p
-from benchmarks.text.samples import Sampler, Set, Text
+from benchmarks.text.samples import NO_REPEAT, NOTE, Sampler, Set, Text
 from watermark.detectors import spans
 
 LENGTH = 400
 FPR = 1e-3
 PROFILES = (
-    Set("default, width 4", "gumbel", 1.0, LENGTH),
-    Set("robust, width 2", "gumbel", 1.0, LENGTH, (("width", 2),)),
-    Set("robust, width 1", "gumbel", 1.0, LENGTH, (("width", 1),)),
+    Set("default, width 4", "gumbel", 1.0, LENGTH, no_repeat=NO_REPEAT),
+    *(
+        Set(
+            *(f"robust, width {width}", "gumbel", 1.0, LENGTH, (("width", width),)),
+            no_repeat=NO_REPEAT,
+        )
+        for width in (2, 1)
+    ),
 )
 ROBUST = PROFILES[1].name
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -115,6 +120,7 @@ def measure(sampler: Sampler, options: Options) -> Part:
         targets=(*targets, *wanted),
         tables=(table, found),
         plots=(plot,),
+        notes=(NOTE,),
     )
 
 

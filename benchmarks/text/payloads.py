@@ -11,7 +11,7 @@ from benchmarks.language import Language
 from benchmarks.options import Options
 from benchmarks.rates import Rate
 from benchmarks.report import Cell, Part, Plot, Table, Target
-from benchmarks.text.samples import Sampler, Set, Text
+from benchmarks.text.samples import NO_REPEAT, NOTE, Sampler, Set, Text
 from watermark.detectors import gumbel
 from watermark.detectors.base import Score
 
@@ -25,6 +25,7 @@ SETS = tuple(
         1.0,
         LENGTHS[-1],
         (("payload_bits", bits), ("nonce_bits", 0)),
+        no_repeat=NO_REPEAT,
     )
     for bits in (16, 32, 64)
 )
@@ -92,6 +93,7 @@ def measure(sampler: Sampler, options: Options) -> Part:
         targets=tuple(targets),
         tables=(Table("Messages", columns, tuple(rows), note),),
         plots=(Plot("Messages read exactly", "tokens", "share", curves),),
+        notes=(NOTE,),
     )
 
 

@@ -18,7 +18,7 @@ from benchmarks.language import LENGTH, PROMPTS, Language
 from benchmarks.options import Options, seeded_key
 from benchmarks.rates import Rate
 from benchmarks.report import Cell, Part, Plot, Table, Target
-from benchmarks.text.samples import Sampler, Set, Text
+from benchmarks.text.samples import NO_REPEAT, NOTE, Sampler, Set, Text
 from watermark import verification
 from watermark.assets.loading import load
 from watermark.detectors import weighted
@@ -30,22 +30,34 @@ from watermark.verification.text import TEXT_DETECTORS
 FPR = 1e-6
 LENGTHS = (25, 50, 75, 100, 150, 200, 300, 400)
 LONG = LENGTHS[-1]
+
+
+def _set(name: str, scheme: str | None, nats: float | None, length: int = LONG) -> Set:
+    # At temperature 1 the model's own distribution is left as it is.
+    no_repeat = 0 if nats is None else NO_REPEAT
+    return Set(name, scheme, nats, length, no_repeat=no_repeat)
+
+
+GUMBEL = _set("gumbel, 1 nat", "gumbel", 1.0)
+CIRCLES = Set("gumbel, 1 nat, free to run in circles", "gumbel", 1.0, LONG)
 MARKED = (
-    Set("gumbel, 0.5 nat", "gumbel", 0.5, LONG),
-    Set("gumbel, 1 nat", "gumbel", 1.0, LONG),
-    Set("gumbel, 1.5 nats", "gumbel", 1.5, LONG),
-    Set("gumbel, T = 1", "gumbel", None, LONG),
-    Set("greenlist, 1 nat", "greenlist", 1.0, LONG),
-    Set("greenlist, T = 1", "greenlist", None, LONG),
-    Set("tournament, 1 nat", "tournament", 1.0, LONG),
+    _set("gumbel, 0.5 nat", "gumbel", 0.5),
+    GUMBEL,
+    CIRCLES,
+    _set("gumbel, 1.5 nats", "gumbel", 1.5),
+    _set("gumbel, T = 1", "gumbel", None),
+    _set("greenlist, 1 nat", "greenlist", 1.0),
+    _set("greenlist, T = 1", "greenlist", None),
+    _set("tournament, 1 nat", "tournament", 1.0),
 )
-UNMARKED = Set("unmarked, 1 nat", None, 1.0)
-WEIGHED = MARKED[1]  # by the model too: its probabilities, the prompt known
-WEIGHED_NAME = f"{WEIGHED.name}, weighed by the model"
+UNMARKED = _set("unmarked, 1 nat", None, 1.0, LENGTH)
+WEIGHED_NAME = f"{GUMBEL.name}, weighed by the model"  # the prompt known
 # (set, tokens, least rate of texts found)
 WANTED = (
-    ("gumbel, 1 nat", 200, 0.985),
-    ("gumbel, 1 nat", 100, 0.75),
+    (GUMBEL.name, 200, 0.985),
+    (GUMBEL.name, 100, 0.75),
+    (CIRCLES.name, 200, 0.985),
+    (CIRCLES.name, 100, 0.75),
     ("gumbel, 1.5 nats", 100, 0.99),
     ("gumbel, T = 1", 200, 0.99),
     (WEIGHED_NAME, 100, 0.9),
@@ -63,29 +75,18 @@ def measure(sampler: Sampler, options: Options) -> Part:
         ]
         for name, texts in drawn.items()
     }
-    found[WEIGHED_NAME] = _weighed(drawn[WEIGHED.name], sampler, options)
-    strict = [verified(text, language) for text in drawn["gumbel, 1 nat"]]
-    nats = statistics.fmean(text.nats for text in drawn["gumbel, 1 nat"])
+    found[WEIGHED_NAME] = _weighed(drawn[GUMBEL.name], sampler, options)
     hits = sum(least(text.said(language), language, options) <= FPR for text in plain)
     unmarked = Rate(hits, count)
     targets = [
-        Target(
-            name="gumbel, 1 nat: nats a token of the samples",
-            target="1.0 +- 0.1",
-            measured=nats,
-            reached=abs(nats - 1.0) <= 0.1,
-        ),
+        *(_entropy(part.name, drawn[part.name]) for part in (GUMBEL, CIRCLES)),
         *(
             Target.of_rate(
                 f"{name}: {tokens} tokens", _rate(found[name], tokens), least
             )
             for name, tokens, least in WANTED
         ),
-        Target.of_rate(
-            f"gumbel, 1 nat: {LENGTH} tokens, through verify",
-            Rate(sum(p <= math.log10(FPR) for p in strict), count),
-            0.95,
-        ),
+        *(_through_verify(p.name, drawn[p.name], language) for p in (GUMBEL, CIRCLES)),
         Target(
             name="unmarked texts found",
             target="0",
@@ -96,7 +97,7 @@ def measure(sampler: Sampler, options: Options) -> Part:
         ),
     ]
     settings = {
-        f"sampling of {part.name}": str(sampler.sampling(part)) for part in MARKED[:4]
+        f"sampling of {part.name}": str(sampler.sampling(part)) for part in MARKED[:5]
     }
     return Part(
         parameters={"samples": count, "prompts": len(PROMPTS), **settings},
@@ -107,7 +108,25 @@ def measure(sampler: Sampler, options: Options) -> Part:
             "Found: the p-value is at most 1e-6, all nonces counted; intervals are "
             "Clopper-Pearson at 95 %. Nats: mean entropy of the distribution before "
             "the mark.",
+            NOTE,
         ),
+    )
+
+
+def _entropy(name: str, texts: Sequence[Text]) -> Target:
+    nats = statistics.fmean(text.nats for text in texts)
+    return Target(
+        name=f"{name}: nats a token of the samples",
+        target="1.0 +- 0.1",
+        measured=nats,
+        reached=abs(nats - 1.0) <= 0.1,
+    )
+
+
+def _through_verify(name: str, texts: Sequence[Text], language: Language) -> Target:
+    found = [verified(text, language) <= math.log10(FPR) for text in texts]
+    return Target.of_rate(
+        f"{name}: {LENGTH} tokens, through verify", Rate(sum(found), len(found)), 0.95
     )
 
 
@@ -122,11 +141,11 @@ def _weighed(
     texts: Sequence[Text], sampler: Sampler, options: Options
 ) -> list[dict[int, float]]:
     """The same with the model's probabilities, after the prompt each was given."""
-    language, sampling = sampler.language, sampler.sampling(WEIGHED)
+    language, sampling = sampler.language, sampler.sampling(GUMBEL)
     likelihood = Likelihood(
         language.model, temperature=sampling.temperature, top_p=sampling.top_p
     )
-    prompts = [language.tokenizer(p)["input_ids"] for p in WEIGHED.prompts]
+    prompts = [language.tokenizer(p)["input_ids"] for p in GUMBEL.prompts]
     rows = []
     for i, text in enumerate(options.track(texts, f"{WEIGHED_NAME}: score")):
         if text.record is None:
