@@ -136,3 +136,16 @@ def test_a_link_to_an_open_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(PermissionError):
         read_private(tmp_path / "link")
+
+
+def test_a_private_file_is_a_small_regular_file(tmp_path: Path) -> None:
+    """A pipe would block for ever, and a huge file would fill the memory."""
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe, 0o600)
+    write_atomically(large, bytes(101), mode=0o600)
+
+    with pytest.raises(OSError, match="no regular file"):
+        read_private(pipe)
+    with pytest.raises(OSError, match="more than 100 bytes"):
+        read_private(large, limit=100)
+    assert read_private(large, limit=101) == bytes(101)

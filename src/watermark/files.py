@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -70,18 +71,30 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_private(path: Path) -> bytes:
+def read_private(path: Path, limit: int = 1 << 20) -> bytes:
     """The bytes of a file that only its owner may read.
+
+    Args:
+        path: a regular file.
+        limit: the most bytes that it may hold.
 
     Raises:
         PermissionError: group or others can read or write it.
-        OSError: it cannot be read.
+        OSError: it cannot be read, is no regular file, or is larger than `limit`.
     """
-    with open(path, "rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    # Without O_NONBLOCK a pipe of that name would block for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        mode = stat.S_IMODE(status.st_mode)
         if sys.platform != "win32" and mode & 0o077:
             raise PermissionError(
                 f"{path} has mode {mode:04o}: others can read this secret. Run: "
                 f"chmod 600 {path}"
             )
-        return file.read()
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"holds more than {limit} bytes", str(path))
+    return data

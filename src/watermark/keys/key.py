@@ -225,7 +225,8 @@ def read_key_json(path: Path, schema: str) -> dict[str, Any]:
         raise KeyFileError(str(error) or f"{path} cannot be read") from None
     except (OSError, ValueError, RecursionError) as error:
         raise KeyFileError(
-            f"{path} cannot be read as a key file ({type(error).__name__})"
+            f"{path} cannot be read as a key file: "
+            f"{getattr(error, 'strerror', None) or type(error).__name__}"
         ) from None
     if not isinstance(data, dict) or data.get("schema") != schema:
         raise KeyFileError(f"{path} is not a file of schema {schema!r}")
