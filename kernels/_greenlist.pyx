@@ -62,7 +62,7 @@ def greenlist_mask(bytes state not None, Py_ssize_t vocab, unsigned int gamma16)
 
 def greenlist_bias(float[::1] logits, bytes state not None, unsigned int gamma16,
                    float delta):
-    """Add `delta` to green logits in place; how many are above -inf, -1 for NaN."""
+    """Add `delta` to green logits in place; how many are above -inf; -1: NaN, +inf."""
     cdef const uint8_t* s = state
     cdef uint64_t low, high
     cdef long count

@@ -322,7 +322,7 @@ WM_TARGET static void WM(collision)(
 }
 
 /* Add bias to the green ones of 8 floats, one word, a nibble each; bad and open count
-   NaN and what is above -inf. */
+   NaN or +inf, and what is above -inf. */
 WM_TARGET WM_ALWAYS void WM(add_word)(
     float *x, uint32_t word, const uint32_t *place, const uint32_t *edge, float bias,
     int32_t *bad, int32_t *open
@@ -338,7 +338,7 @@ WM_TARGET WM_ALWAYS void WM(add_word)(
         memcpy(&o, open + t, sizeof o);
         memcpy(&y, x + t, sizeof y);
         y += (WM(floats))(((word & p) <= e) & (WM(ints))all);
-        b |= y != y;
+        b |= ~(y < INFINITY);
         o -= y > -INFINITY;
         memcpy(x + t, &y, sizeof y);
         memcpy(bad + t, &b, sizeof b);
@@ -347,14 +347,14 @@ WM_TARGET WM_ALWAYS void WM(add_word)(
 #else
     for (int t = 0; t < 8; t++) {
         x[t] += (word & place[t]) <= edge[t] ? bias : 0.0f;
-        bad[t] |= x[t] != x[t];
+        bad[t] |= !(x[t] < INFINITY);
         open[t] += x[t] > -INFINITY;
     }
 #endif
 }
 
 /* Add bias to the floats whose nibble is below gamma (1 to 16). Returns how many are
-   above -inf then, or -1 where one is NaN. */
+   above -inf then, or -1 where one is NaN or +inf. */
 WM_TARGET static long WM(add_green)(
     float *x, long n, uint64_t low, uint64_t high, uint32_t gamma, float bias
 ) {
@@ -385,7 +385,7 @@ WM_TARGET static long WM(add_green)(
     for (long k = 0; i + k < n; k++) {
         uint32_t word = out[(k >> 3) & 3][k >> 5];
         x[i + k] += (word & place[k & 7]) <= edge[k & 7] ? bias : 0.0f;
-        any |= x[i + k] != x[i + k];
+        any |= !(x[i + k] < INFINITY);
         count += x[i + k] > -INFINITY;
     }
     for (int t = 0; t < 8; t++) {

@@ -204,6 +204,7 @@ def test_what_does_not_fit_is_refused(kind: Callable[..., Any]) -> None:
         lambda: made.force(0, ids - 1, row),
         lambda: made.force(0, ids + 2**32, row),
         lambda: made.force(4, ids, row),
+        lambda: made.force(-1, ids, row),
         lambda: made.force(0, ids, row.expand(2, -1).contiguous()),
         lambda: made.force(0, ids.expand(2, -1).contiguous(), row),
         lambda: made.choose(-1, ids.numpy()),

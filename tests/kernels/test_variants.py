@@ -98,7 +98,11 @@ def test_rows_of_logits(variant: str, size: int) -> None:
         broken[place] = np.nan
 
         assert kernels.gumbel_select(broken, state, 0) == -1
-        assert kernels.greenlist_bias(broken, state, 4, 1.0) == -1
+        for value in (np.nan, np.inf):
+            broken[place] = value
+
+            assert kernels.greenlist_bias(broken.copy(), state, 4, 1.0) == -1
+            assert reference.greenlist_bias(broken.copy(), state, 4, 1.0) == -1
 
 
 def test_codes_and_latents(variant: str) -> None:

@@ -389,11 +389,11 @@ def greenlist_bias(logits: Any, state: bytes, gamma16: int, delta: float) -> int
     """Add `delta` to the logits of the green tokens, in place, rounding to float32.
 
     Returns:
-        How many logits are above -inf, or -1 if one is NaN.
+        How many logits are above -inf, or -1 if one is NaN or +inf.
     """
     for token in range(len(logits)):
         if is_green(state, token, gamma16):
             logits[token] += delta
-    if any(math.isnan(logit) for logit in logits):
+    if not all(logit < math.inf for logit in logits):
         return -1
     return sum(logit > -math.inf for logit in logits)

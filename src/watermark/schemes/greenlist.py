@@ -92,7 +92,7 @@ def bias(logits: Any, state: bytes, record: KeyRecord) -> int:
         gate left the row as it was.
 
     Raises:
-        InvalidSignal: NaN in the row.
+        InvalidSignal: NaN or +inf in the row.
     """
     threshold = gate(record)
     if threshold and entropy(logits) <= threshold:
@@ -102,6 +102,7 @@ def bias(logits: Any, state: bytes, record: KeyRecord) -> int:
     count = greenlist_bias(logits, state, gamma16, delta)
     if count < 0:
         raise InvalidSignal(
-            "the logits hold NaN: the model or an earlier logits processor is broken"
+            "the logits hold NaN or +inf: the model or an earlier logits processor is "
+            "broken"
         )
     return count
