@@ -15,6 +15,7 @@ from watermark.api import Watermark
 from watermark.assets.loading import Tokens
 from watermark.errors import UnsupportedPipeline
 from watermark.report import Evidence, Report, Verdict
+from watermark.schemes import SCHEMES
 
 LENGTH = 220
 
@@ -79,6 +80,19 @@ def test_a_message_of_ones_own_is_in_every_output(w: Watermark, model: Any) -> N
 
     assert {r.marks[0].mark_id for r in attachment.records} == {b"\x0b\xad"}
     assert {mark(w.verify(altered(o))).payload for o in outputs} == {b"\x0b\xad"}
+
+
+def test_a_dual_mark_carries_a_message_and_keeps_its_nonce(
+    w: Watermark, model: Any
+) -> None:
+    """The public half has no message, so nothing but the nonce keeps it diverse."""
+    with w.attach(model, payload=b"\x0b\xad", dual=1) as attachment:
+        (output,) = said(model)
+    parameters = attachment.key_record.parameters
+
+    assert parameters["payload_bits"] == 16
+    assert parameters["nonce_bits"] == SCHEMES["gumbel"].defaults["nonce_bits"] > 0
+    assert mark(w.verify(altered(output))).payload == b"\x0b\xad"
 
 
 @pytest.mark.parametrize(
