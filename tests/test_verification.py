@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tests.toys import generate, text_of, words
 from watermark import policy, verification
 from watermark.api import Watermark
-from watermark.assets import DamagedAsset
+from watermark.assets import DamagedAsset, fingerprint
 from watermark.assets import image as image_asset
 from watermark.assets import text as text_asset
 from watermark.assets.loading import Asset, Audio, Tokens, load
@@ -599,6 +599,31 @@ def test_a_mark_on_what_was_signed_under_another_is_a_conflict(
     assert report.verdict == Verdict.CONFLICT
     assert codes(report) == {"other-mark"}
     assert met(report, policy.Marked())
+
+
+def test_a_mark_carried_over_to_another_picture_is_a_conflict(
+    w: Watermark, noise_record: KeyRecord
+) -> None:
+    """The toy's noise under another scene: a replayed mark fires on it all the same."""
+    image, mark_id = picture(noise_record, seed=24)
+    ramp = np.linspace(-40, 40, 40)[:, None, None]
+    other = np.clip(np.asarray(image) + ramp, 0, 255).astype(np.uint8)
+    mark = Mark(scheme="noise", version=1, key_id=noise_record.kid, mark_id=mark_id)
+    record = Record(
+        kind="image",
+        provider="Acme",
+        marks=(mark,),
+        fingerprint=fingerprint.fingerprint(np.asarray(image)),
+    )
+    w.home.ledger.append([Entry(event="generated", record=record)])
+    same = look(w, nudged(image), noise_record)
+    replayed = look(w, png(Image.fromarray(other)), noise_record)
+
+    assert same.verdict == Verdict.MARKED
+    assert same.record_id == record.record_id
+    assert replayed.verdict == Verdict.CONFLICT
+    assert codes(replayed) == {"other-content"}
+    assert met(replayed, policy.Marked())
 
 
 def test_two_marks_of_two_keys_in_one_picture_are_a_conflict(

@@ -84,6 +84,9 @@ class Record:
         marks: what is in the signal; empty is the recorded fact ``mark: none``.
         content: SHA-256 digests (hex) by which an output is recognised again before
             any metadata: of pixels, of UTF-8 text, of token ids.
+        fingerprint: what the content looks like, coarsely
+            (`watermark.assets.fingerprint`), or empty: by it a mark that was carried
+            over to other content is told.
     """
 
     record_id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -95,6 +98,7 @@ class Record:
     model: str | None = None
     marks: tuple[Mark, ...] = ()
     content: tuple[str, ...] = ()
+    fingerprint: bytes = b""
 
     def with_content(self, *digests: str) -> Self:
         """This record, recognised by `digests` as well."""
@@ -102,6 +106,8 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data, the schema named first."""
+        # Only where there is one: a record of before there were any stays as it is.
+        seen = {"fingerprint": self.fingerprint.hex()} if self.fingerprint else {}
         return {
             "schema": SCHEMA,
             "record_id": self.record_id,
@@ -113,6 +119,7 @@ class Record:
             "model": self.model,
             "mark": [m.to_dict() for m in self.marks] or "none",
             "content": list(self.content),
+            **seen,
         }
 
     @classmethod
@@ -141,6 +148,7 @@ class Record:
                 if marks == "none"
                 else tuple(Mark.from_dict(mark) for mark in marks),
                 content=tuple(data["content"]),
+                fingerprint=bytes.fromhex(data.get("fingerprint", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"a record cannot be read: {error!r}") from error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from watermark.assets import DamagedAsset
+from collections.abc import Sequence
+
+from PIL.Image import Image
+
+from watermark.assets import DamagedAsset, fingerprint, image
 from watermark.assets import text as text_asset
 from watermark.assets.loading import Asset
 from watermark.errors import UnsupportedFormat
+from watermark.record import Record
 from watermark.report import Evidence, Reason
 from watermark.sign.manifest import ManifestResult
 from watermark.store.leaf import ASSET, CONTENT
@@ -32,8 +37,10 @@ def look_up(
     for evidence in list(found.evidence):
         if not decides(evidence, setting) or evidence.payload is None:
             continue
-        for row in ledger.by_binding(binding(evidence), evidence.payload):
+        rows = ledger.by_binding(binding(evidence), evidence.payload)
+        for row in rows:
             hits.setdefault(row.record.record_id, "by mark id")
+        _compare(asset, [row.record for row in rows], found)
         _recover(asset, setting, found, manifest, evidence, tuple(hits))
     for record_id, how in hits.items():
         record = ledger.record(record_id)
@@ -54,6 +61,28 @@ def look_up(
         found.evidence.append(Evidence(layer="ledger", detector="ledger", state="none"))
 
 
+def _compare(asset: Asset, records: Sequence[Record], found: Findings) -> None:
+    """Whether a marked picture looks like what its record is of."""
+    kept = {r.fingerprint for r in records if r.fingerprint}
+    if asset.kind != "image" or not kept:
+        return
+    try:
+        seen = fingerprint.fingerprint(image.to_rgb8(_picture(asset)))
+        apart = min(fingerprint.distance(one, seen) for one in kept)
+    except (DamagedAsset, UnsupportedFormat, ValueError) as error:
+        found.notes.append(Reason("content-not-compared", str(error)))
+        return
+    if apart > fingerprint.LIMIT:
+        found.conflicts.append(
+            Reason(
+                "other-content",
+                f"the mark's record is of a picture that looks different: {apart:.1f} "
+                f"grey levels apart, expected at most {fingerprint.LIMIT:g} after "
+                "re-encoding; it was edited since, or its mark carried over to another",
+            )
+        )
+
+
 def content_digests(asset: Asset) -> list[str]:
     """Digests by which the ledger may know this content, whatever holds it."""
     try:
@@ -65,14 +94,22 @@ def content_digests(asset: Asset) -> list[str]:
                 text_asset.digest(asset.text.strip()),
             ]
         if asset.kind == "image":
-            from watermark.assets import image
-
-            if asset.picture is None:
-                return [image.digest(image.decode(asset.data or b""))]
-            return [image.digest(image.loaded(asset.picture))]
+            return [image.digest(_picture(asset))]
     except (DamagedAsset, UnsupportedFormat):
         return []
     return []
+
+
+def _picture(asset: Asset) -> Image:
+    """The picture of an image asset, decoded.
+
+    Raises:
+        DamagedAsset: it cannot be decoded.
+        UnsupportedFormat: a type that is not read.
+    """
+    if asset.picture is None:
+        return image.decode(asset.data or b"")
+    return image.loaded(asset.picture)
 
 
 def _recover(
