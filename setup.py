@@ -15,6 +15,7 @@ KERNELS = (
     "_noise",
     "_mt",
     "_engines",
+    "_pixel",
 )
 
 

@@ -1,6 +1,5 @@
 """torch's CPU generator: MT19937 and its shuffle. See `reference_mt`."""
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
 
 import numpy as np
 
@@ -78,59 +77,33 @@ def mt_words(seed, Py_ssize_t count):
     return words
 
 
-cdef uint32_t* shuffled(uint32_t seed, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
-    """The permutation, right in its first `count` places; NULL without memory."""
-    cdef Twister t
-    cdef uint32_t i, j, held, size = <uint32_t>n
-    cdef uint32_t* a = <uint32_t*>malloc(4 * n)
-    if a == NULL:
-        return a
-    for i in range(size):
-        a[i] = i
-    seed_with(&t, seed)
-    for i in range(<uint32_t>min(count, n - 1)):
-        j = i + next_word(&t) % (size - i)
-        held = a[i]
-        a[i] = a[j]
-        a[j] = held
-    return a
-
-
 def mt_permutation(seed, Py_ssize_t n, Py_ssize_t count):
     """The first entries of a permutation."""
     cdef uint32_t start = seed & 0xFFFFFFFF
-    cdef Py_ssize_t i
-    cdef uint32_t* a
+    cdef uint32_t i, j, held, size = <uint32_t>n
+    cdef Twister t
+    cdef uint32_t[::1] a
     check(n, count)
-    found = np.empty(count, np.uint32)
-    cdef uint32_t[::1] out = found
+    a = places = np.arange(n, dtype=np.uint32)
     with nogil:
-        a = shuffled(start, n, count)
-        if a != NULL:
-            for i in range(count):
-                out[i] = a[i]
-            free(a)
-    if a == NULL:
-        raise MemoryError
-    return found
+        seed_with(&t, start)
+        for i in range(<uint32_t>min(count, n - 1)):
+            j = i + next_word(&t) % (size - i)
+            held = a[i]
+            a[i] = a[j]
+            a[j] = held
+    return places[:count].copy()
 
 
 def mt_mask(seed, Py_ssize_t n, Py_ssize_t count):
     """The first entries of a permutation as a set of bits."""
-    cdef uint32_t start = seed & 0xFFFFFFFF
     cdef Py_ssize_t i
-    cdef uint32_t* a
-    check(n, count)
-    mask = np.zeros((n + 7) // 8, np.uint8)
-    cdef uint8_t[::1] out = mask
+    cdef const uint32_t[::1] members = mt_permutation(seed, n, count)
+    cdef uint8_t[::1] out
+    out = mask = np.zeros((n + 7) // 8, np.uint8)
     with nogil:
-        a = shuffled(start, n, count)
-        if a != NULL:
-            for i in range(count):
-                out[a[i] >> 3] |= <uint8_t>(1 << (a[i] & 7))
-            free(a)
-    if a == NULL:
-        raise MemoryError
+        for i in range(count):
+            out[members[i] >> 3] |= <uint8_t>(1 << (members[i] & 7))
     return mask
 
 

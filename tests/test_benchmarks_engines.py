@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from benchmarks import __main__ as runner
 from benchmarks.engines import installed, unpacked
-from benchmarks.engines.power import below
+from benchmarks.engines.power import found
 from benchmarks.engines.speed import WIDE, documents_of
 from benchmarks.rates import Rate
 from scipy.stats import norm, spearmanr
@@ -23,7 +23,13 @@ from tests import test_benchmarks
 
 language = test_benchmarks.language  # the fixture: a random model with a tokenizer
 VOCAB = 256
+LENGTHS = (20, 60)  # of texts: a random model leaves a mark all its room
 NAMES = ("transformers lefthash", "transformers selfhash", "transformers SynthID")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.engines.power.LENGTHS", LENGTHS)
 
 
 def run(
@@ -52,14 +58,13 @@ def test_both_detectors_are_under_one_key() -> None:
         assert abs(spearmanr(a[told], c[told]).statistic) < 0.5, engine.name
 
 
-def test_a_threshold_leaves_no_more_nulls_behind_it_than_stated() -> None:
+def test_a_threshold_finds_as_many_nulls_as_stated() -> None:
     null = np.random.default_rng(0).integers(0, 50, 1000).astype(float)  # with ties
     for alpha in (0.001, 0.01, 0.1):
-        assert 0 <= below(null, null, alpha).sum() <= alpha * len(null)
-    assert below(null - 1000, null, 0.001).all()
-    assert below(np.asarray([1.0, 2.0, 3.0]), np.asarray([3.0, 2.0]), 0.5).tolist() == (
-        [True, True, False]
-    )
+        assert found(null, null, alpha).mean() == pytest.approx(alpha)
+    assert (found(null - 1000, null, 0.001) == 1).all()
+    some = found(np.asarray([1.0, 2.0, 3.0]), np.asarray([3.0, 2.0, 2.0]), 0.5)
+    assert some.tolist() == [1.0, 0.75, 0.0]
 
 
 def test_documents_repeat_contexts_and_are_the_same_each_time() -> None:
@@ -143,10 +148,13 @@ def test_rates_and_power_have_a_row_for_every_engine(
     claims = {row[0]: row[1:3] for row in rates["rows"]}
     assert claims[NAMES[2]] == [None, "it gives no p-value"]
     assert claims[NAMES[0]][0] == 0.001
-    assert [row[:2] for row in power["rows"]] == [[n, "claimed 1e-06"] for n in NAMES]
-    # A random model leaves a mark all its room. But selfhash marks only the forty
-    # likeliest tokens, a small part of what such a model says.
-    assert [power["rows"][i][3] for i in (0, 2)] == [str(Rate(6, 6))] * 2
+    assert [row[:3] for row in power["rows"]] == [
+        [name, length, "claimed 1e-06"] for name in NAMES for length in LENGTHS
+    ]
+    # But selfhash marks only the forty likeliest tokens, a small part of what such a
+    # model says.
+    last = {row[0]: row for row in power["rows"] if row[1] == LENGTHS[-1]}
+    assert [last[NAMES[i]][4] for i in (0, 2)] == [str(Rate(6, 6))] * 2
     assert sum("was left out" in note for note in result["notes"]) == len(
         unpacked.PACKAGES
     )
@@ -164,11 +172,18 @@ def test_power_is_compared_at_one_realised_rate(
     monkeypatch.setattr("benchmarks.engines.power.ALPHAS", (0.5,))
     result = run(capsys, language, tmp_path / "w", "--only", "power", "--samples", "6")
 
+    again = run(capsys, language, tmp_path / "w", "--only", "power", "--samples", "6")
+
     compared = [t for t in result["targets"] if "realised" in t["name"]]
-    assert len(compared) == 3
-    for target in compared[::2]:  # see above for selfhash
-        assert target["note"] == "0 texts only by ours, 0 only by its own"
-        assert target["measured"] == 1.0
+    assert len(compared) == 3 * len(LENGTHS)
+    for target in compared:
+        if "selfhash" not in target["name"] and "60" in target["name"]:  # see above
+            assert target["note"] == "+0.0 ± 0.0 points"
+            assert target["measured"] == 1.0
+    rows = [row for row in result["tables"][0]["rows"] if "realised" in row[2]]
+    assert [row[5] == "yes" for row in rows] == [t["reached"] for t in compared]
+    assert again["tables"] == result["tables"]  # from the journal
+    assert (again["new"], again["reused"]) == (0, result["new"] + result["reused"])
 
 
 def test_speed_is_of_new_texts_and_of_contexts_that_came_before(
@@ -182,7 +197,7 @@ def test_speed_is_of_new_texts_and_of_contexts_that_came_before(
         *NAMES[1:2] * 2,
         NAMES[2],
     ]
-    assert all(row[4] == pytest.approx(row[2] / row[3]) for row in table["rows"])
+    assert all(row[5] == pytest.approx(row[3] / row[4]) for row in table["rows"])
     assert [target["target"] for target in result["targets"]] == [">= 10", ">= 100"]
 
 

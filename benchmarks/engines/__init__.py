@@ -41,6 +41,8 @@ def run(options: Options) -> Result:
         parameters={"seed": options.seed, "tokens": LENGTH, "bias": BIAS},
         targets=tuple(target for part in parts for target in part.targets),
         tables=tuple(table for part in parts for table in part.tables),
+        new=sum(part.new for part in parts),
+        reused=sum(part.reused for part in parts),
         notes=(
             "Texts and keys are the same for both detectors. The engine's detector "
             "runs with its defaults; its p-value is the one that it returns.",

@@ -39,6 +39,7 @@ class Engine:
         ratio: the stated least ratio of speeds, without lists that were kept, or None.
         again: the same where they were.
         reset: empties what our detector keeps between texts, or None: it keeps nothing.
+        lengths: of the documents on which speed is measured, in tokens.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Engine:
     ratio: float | None = None
     again: float | None = None
     reset: Callable[[], object] | None = None
+    lengths: tuple[int, ...] = (LENGTH,)
 
     def both(self, vocab: int, *parts: object) -> tuple[Detect, Detect, Numbers]:
         """The engine's detector (p) and ours (ln p) under one key, and its numbers.

@@ -139,6 +139,8 @@ def _importable(first: list[str], last: list[str]) -> Iterator[None]:
 
 # --- the packages --------------------------------------------------------------------
 
+LENGTHS = (200, 2000, 20_000)  # these detectors' cost for each token falls with length
+
 
 def _vllm(module: Any) -> Iterator[Engine]:
     def peer(numbers: Numbers, vocab: int) -> Detect:
@@ -149,8 +151,9 @@ def _vllm(module: Any) -> Iterator[Engine]:
         detector = module.DualKeyGumbelWatermarkDetector(numbers[0])
         return lambda ids: float(detector.detect(ids.tolist()).p_value)
 
-    yield Engine("vLLM", "vllm-gumbel", peer, ratio=30.0)
-    yield Engine("vLLM dual-key", "vllm-gumbel", dual, {"dual": 1}, ratio=30.0)
+    more: Any = {"ratio": 30.0, "lengths": LENGTHS}
+    yield Engine("vLLM", "vllm-gumbel", peer, **more)
+    yield Engine("vLLM dual-key", "vllm-gumbel", dual, {"dual": 1}, **more)
 
 
 def _sglang(module: Any) -> Iterator[Engine]:
@@ -159,8 +162,9 @@ def _sglang(module: Any) -> Iterator[Engine]:
         detector = module.WatermarkDetector(first, key_b=more[0] if more else None)
         return lambda ids: float(detector.detect_tokens(ids.tolist()).combined.p_value)
 
-    yield Engine("SGLang", "sglang-gumbel", peer, ratio=50.0)
-    yield Engine("SGLang dual-key", "sglang-gumbel", peer, {"dual": 1}, ratio=50.0)
+    more: Any = {"ratio": 50.0, "lengths": LENGTHS}
+    yield Engine("SGLang", "sglang-gumbel", peer, **more)
+    yield Engine("SGLang dual-key", "sglang-gumbel", peer, {"dual": 1}, **more)
 
 
 def _synthid(module: Any) -> Iterator[Engine]:

@@ -4,7 +4,8 @@ Under a random key the terms ``-log(1 - u)`` of distinct contexts are independen
 each at most an exponential variable. Where it is known which key chose each token, as
 with one key and with SGLang's two, their sum has a Gamma tail. TextSeal's terms depend
 on one another where the text is regular; how much is measured on the text, under other
-keys, and widens the tail (`textseal.dispersion`).
+keys, and widens the tail (`textseal.dispersion`). A text that was built against the
+short hash of SGLang or TextSeal is found out by trying other keys on it (`rank`).
 
 Where a coin that nobody can toss again chose between two keys, each token has a term
 under either, weighed by its key's share as vLLM weighs them. The sum of such terms is
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from watermark.detectors.base import Score
+from watermark.detectors.foreign import rank
 from watermark.detectors.stats import ln_gamma_tail, ln_saddlepoint_tail
 from watermark.keys import KeyRecord
-from watermark.schemes.foreign import sglang, textseal, vllm
+from watermark.schemes.foreign import engine_numbers, sglang, textseal, vllm
 
 # Distinct contexts for 90 % power at p = 1e-6 at 1 nat a token, simulated on the
 # synthetic source: 80 with one key; 95, 110 and 130 with a coin of 0.1, 0.2 and 0.5.
@@ -54,18 +56,23 @@ def score(tokens: Any, record: KeyRecord, skip: int = 0) -> Score:
     """
     ids = np.ascontiguousarray(tokens, dtype=np.uint32)
     engine = ENGINES[record.scheme]
-    misses = engine.misses(ids, record, skip)[1]
-    n = len(misses)
+    n, totals = engine.totals(ids, record, skip)
     if not n:
         return Score(ln_p=0.0, hypotheses=1, n=0, statistic=0.0)
-    totals = -np.log(misses).sum(axis=0)
     b = engine.share(record)
     total = float((1 - b) * totals[0] + b * totals[-1])
     # A sum that varies more has the mean and the variance of fewer, larger terms.
-    scale = engine.dispersion(ids, record, skip)
-    terms, x = math.ceil(n / scale), total / scale
-    ln_p = ln_mixed_tail(terms, 1 - b, b, x)
+    scale = textseal.dispersion(ids, record, skip) if engine is textseal else 1.0
+    ln_p = ln_mixed_tail(math.ceil(n / scale), 1 - b, b, total / scale)
+    if engine is not vllm and ln_p <= math.log(rank.TRIED_FROM):
+        others = engine.others(ids, record, skip)
+        ln_p = max(ln_p, rank.ln_p(total, others, engine_numbers(record), n))
     return Score(ln_p=ln_p, hypotheses=1, n=n, statistic=total)
+
+
+def proven(record: KeyRecord, n: int) -> float:
+    """Ln of the least p that holds for texts built against the hash: see `rank`."""
+    return -math.inf if record.scheme == "vllm-gumbel" else -math.log(rank.most(n) + 1)
 
 
 def ln_mixed_tail(n: int, a: float, b: float, x: float) -> float:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.detectors.base import Score
+from watermark.detectors.foreign import rank
 from watermark.detectors.stats import ln_binomial_tail
 from watermark.errors import VocabularyMismatch
 from watermark.kernels import mt_mask, mt_members
@@ -70,6 +71,16 @@ def score(tokens: Any, record: KeyRecord, skip: int = 0) -> Score:
         n=n,
         statistic=float(greens),
     )
+
+
+def proven(record: KeyRecord, n: int) -> float:
+    """Ln of the least p that holds, but for a factor of e, whatever the text.
+
+    A list follows from 32 bits of its seed; under lm-watermarking's table from fewer.
+    """
+    known = record.scheme == kgw.SCHEME.name
+    states = kgw.states(record.parameters) if known else 1 << 32
+    return rank.ln_counted(n, lists(record)[0], states)
 
 
 def lists(record: KeyRecord) -> tuple[int, int]:

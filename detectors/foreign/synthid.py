@@ -74,6 +74,11 @@ def score(tokens: Any, record: KeyRecord, skip: int = 0) -> Score:
     )
 
 
+def proven(record: KeyRecord, n: int) -> float:
+    """-inf: under `hf-synthid` p is that of the text itself; `synthid` has 64 bits."""
+    return -math.inf
+
+
 def _merged(members: Sequence[Sequence[int]]) -> Counts:
     """The weight of each distinct layer: of all that it stands for, together."""
     of_layer = weights(sum(map(len, members)))

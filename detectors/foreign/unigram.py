@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from watermark.detectors.base import Score
+from watermark.detectors.foreign import rank
 from watermark.errors import VocabularyMismatch
 from watermark.keys import KeyRecord
 from watermark.schemes.foreign import unigram
@@ -53,6 +54,11 @@ def score(tokens: Any, record: KeyRecord, skip: int = 0) -> Score:
         n=n,
         statistic=float(hits),
     )
+
+
+def proven(record: KeyRecord, n: int) -> float:
+    """Ln of the least p that holds, but for a factor of e, whatever the text."""
+    return rank.ln_counted(n, record.vocab_size or 2, 1 << 32)  # lists
 
 
 def ln_hypergeometric_tail(k: int, n: int, good: int, total: int) -> float:

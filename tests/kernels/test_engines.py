@@ -63,6 +63,39 @@ def test_sglang_words(
 
 
 @SHOWN
+@given(TOKENS, st.lists(st.tuples(KEY, KEY), max_size=20), WIDTH, st.data())
+def test_sglang_sums(
+    tokens: list[int], pairs: list[tuple[int, int]], width: int, data: st.DataObject
+) -> None:
+    columns = data.draw(st.integers(1, 2))
+    skip = data.draw(st.integers(0, len(tokens)))
+    coin = data.draw(st.sampled_from([0, 1, 1 << 31, 3 << 30, 1 << 32]))
+    keys = np.asarray(pairs, np.uint64).reshape(len(pairs), 2)[:, :columns].copy()
+    found = kernels.sglang_sums(uint32(tokens), keys, width, coin, skip)
+
+    assert same([found], [reference.sglang_sums(tokens, keys, width, coin, skip)])
+
+
+@SHOWN
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=100), st.integers(1, 3))
+def test_word_sums(words: list[int], columns: int) -> None:
+    table = uint32(words[: len(words) // columns * columns]).reshape(-1, columns)
+
+    assert same([kernels.word_sums(table)], [reference.word_sums(table)])
+    expected = -np.log1p(table / -(2.0**32)).sum(axis=0)
+    assert kernels.word_sums(table) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@SHOWN
+@given(st.lists(KEY, max_size=40), st.lists(KEY, max_size=5))
+def test_textseal_sums(sums: list[int], offsets: list[int]) -> None:
+    terms = np.random.default_rng(0).random(reference.TEXTSEAL_WORDS)
+    found = kernels.textseal_sums(uint64(sums), uint64(offsets), terms)
+
+    assert same([found], [reference.textseal_sums(sums, offsets, terms)])
+
+
+@SHOWN
 @given(TOKENS, st.lists(KEY, min_size=1, max_size=8), WIDTH, KEY, st.data())
 def test_synthid_states_and_bits(
     tokens: list[int], keys: list[int], width: int, start: int, data: st.DataObject
@@ -134,6 +167,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         lambda: kernels.sglang_words(ids, uint64([1, 2, 3]), 4),
         lambda: kernels.sglang_words(ids, uint64([]), 4),
         lambda: kernels.sglang_words(ids, uint64([1]), 4, 0, 9),
+        lambda: kernels.sglang_sums(ids, uint64([1, 2, 3]).reshape(1, 3), 4),
+        lambda: kernels.sglang_sums(ids, uint64([1]).reshape(1, 1), 4, 0, 9),
+        lambda: kernels.textseal_sums(uint64([1]), uint64([1]), np.zeros(8190)),
         lambda: kernels.synthid_states(ids, 1, 65),
     ):
         with pytest.raises(ValueError, match="expected"):

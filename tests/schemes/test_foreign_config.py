@@ -373,3 +373,17 @@ def test_a_zero_byte_in_a_row_is_a_typed_error(tmp_path: Path, field: str) -> No
     row = f'[[record]]\nscheme = "vllm-gumbel"\n{key}{field} = "a\\u0000b"\n'
     with pytest.raises((ConfigError, KeyFileError)):
         load_records(written(tmp_path / "r.toml", row))
+
+
+@pytest.mark.parametrize("more", [{"scheme": "unigram"}, {"vocab_size": 1000}])
+def test_what_a_toml_file_says_itself_is_not_given_beside_it(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """Else it would be ignored, and another test made than the caller named."""
+    row = f'[[record]]\nscheme = "hf-kgw"\nkey = {SECRET}\nvocab_size = 512\n'
+    path = written(tmp_path / "records.toml", row)
+    with pytest.raises(ConfigError, match=r"records\.toml") as caught:
+        load_records(path, **more)
+
+    assert caught.value.field == next(iter(more))
+    assert len(load_records(path)) == 1

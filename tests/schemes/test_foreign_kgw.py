@@ -118,6 +118,33 @@ def test_a_context_of_zeros_is_told_to_be_no_evidence(prf: str) -> None:
 # --- configurations ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("prf", "even", "odd"),
+    [
+        # Contexts whose sum of places times tokens is 2**20.
+        ("position_prf", [0, 0, 0, 1 << 18], [0, 0, 0, (1 << 18) + 1]),
+        # Tokens whose values in the table are multiples of 2**8.
+        ("anchored_minhash_prf", None, [11, 318, 464, 995]),
+    ],
+)
+def test_a_window_of_which_a_key_decides_few_bits_is_no_evidence(
+    prf: str, even: list[int] | None, odd: list[int]
+) -> None:
+    """Anybody can choose it, and is right about its list under many keys."""
+    if even is None:
+        values = hf_kgw.table(kgw.TABLE_SEED)[:50257].astype(np.int64) + 1
+        even = np.flatnonzero(values % 256 == 0)[:4].tolist()
+    windows = np.asarray([even, odd], np.int64)
+    keys = np.random.default_rng(0).integers(1 << 40, 1 << 62, 3000).tolist()
+    found = [kgw.seeds(windows, key, {"prf": prf}) for key in keys]
+
+    assert len({int(seeds[0]) for seeds, _ in found}) <= 1 << 17
+    assert len({int(seeds[0]) for seeds, _ in found}) < 3000 - 30  # so many are equal
+    assert len({int(seeds[1]) for seeds, _ in found}) > 2990
+    assert not any(keyed[0] for _, keyed in found)
+    assert all(keyed[1] for _, keyed in found)
+
+
 def test_a_configuration_becomes_a_record() -> None:
     record = FOREIGN["hf-kgw"].from_config(
         {**HF, "seeding_scheme": "selfhash", "context_width": 4}, vocab_size=50257

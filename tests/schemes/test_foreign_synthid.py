@@ -171,5 +171,12 @@ def test_a_table_that_is_no_power_of_two_is_refused(size: Any) -> None:
 
 
 def test_another_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="device"):
+    with pytest.raises(ConfigError, match="not checked against a GPU"):
         hf_synthid.SCHEME.record(KEY, device="cuda")
+    # A table of the CPU would clear every text that was marked on a GPU.
+    with pytest.raises(ConfigError, match="not checked against a GPU") as caught:
+        hf_synthid.SCHEME.from_config({"keys": [1], "ngram_len": 5, "device": "cuda:0"})
+    assert caught.value.field == "device"
+    hf_synthid.SCHEME.from_config({"keys": [1], "ngram_len": 5, "device": "cpu"})
+    # Its hash is one of integers, alike everywhere.
+    synthid.SCHEME.from_config({"keys": [1], "ngram_len": 5, "device": "cuda:0"})

@@ -29,17 +29,24 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference import stream as stream
     from watermark.kernels.reference import token_words as token_words
     from watermark.kernels.reference import words as words
+    from watermark.kernels.reference_engines import sglang_sums as sglang_sums
     from watermark.kernels.reference_engines import sglang_words as sglang_words
     from watermark.kernels.reference_engines import synthid_bits as synthid_bits
     from watermark.kernels.reference_engines import synthid_states as synthid_states
+    from watermark.kernels.reference_engines import textseal_sums as textseal_sums
     from watermark.kernels.reference_engines import vllm_words as vllm_words
+    from watermark.kernels.reference_engines import word_sums as word_sums
     from watermark.kernels.reference_mt import mt_mask as mt_mask
     from watermark.kernels.reference_mt import mt_members as mt_members
     from watermark.kernels.reference_mt import mt_permutation as mt_permutation
     from watermark.kernels.reference_mt import mt_words as mt_words
     from watermark.kernels.reference_noise import code_bits as code_bits
+    from watermark.kernels.reference_noise import keyed_order as keyed_order
+    from watermark.kernels.reference_noise import listed_search as listed_search
     from watermark.kernels.reference_noise import pilot_search as pilot_search
+    from watermark.kernels.reference_noise import pilot_sums as pilot_sums
     from watermark.kernels.reference_noise import trellis_decode as trellis_decode
+    from watermark.kernels.reference_noise import trellis_rivals as trellis_rivals
     from watermark.kernels.reference_payload import context_roles as context_roles
     from watermark.kernels.reference_payload import payload_presence as payload_presence
     from watermark.kernels.reference_payload import payload_score as payload_score
@@ -60,10 +67,13 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     BACKEND = "reference"
 else:
     from watermark.kernels import _text
+    from watermark.kernels._engines import sglang_sums as sglang_sums
     from watermark.kernels._engines import sglang_words as sglang_words
     from watermark.kernels._engines import synthid_bits as synthid_bits
     from watermark.kernels._engines import synthid_states as synthid_states
+    from watermark.kernels._engines import textseal_sums as textseal_sums
     from watermark.kernels._engines import vllm_words as vllm_words
+    from watermark.kernels._engines import word_sums as word_sums
     from watermark.kernels._greenlist import greenlist_bias as greenlist_bias
     from watermark.kernels._greenlist import greenlist_count as greenlist_count
     from watermark.kernels._greenlist import greenlist_mask as greenlist_mask
@@ -72,8 +82,12 @@ else:
     from watermark.kernels._mt import mt_permutation as mt_permutation
     from watermark.kernels._mt import mt_words as mt_words
     from watermark.kernels._noise import code_bits as code_bits
+    from watermark.kernels._noise import keyed_order as keyed_order
+    from watermark.kernels._noise import listed_search as listed_search
     from watermark.kernels._noise import pilot_search as pilot_search
+    from watermark.kernels._noise import pilot_sums as pilot_sums
     from watermark.kernels._noise import trellis_decode as trellis_decode
+    from watermark.kernels._noise import trellis_rivals as trellis_rivals
     from watermark.kernels._payload import context_roles as context_roles
     from watermark.kernels._payload import payload_presence as payload_presence
     from watermark.kernels._payload import payload_score as payload_score

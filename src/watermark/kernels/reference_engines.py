@@ -17,6 +17,7 @@ implementation's bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -36,6 +37,9 @@ CONTEXT_DOMAIN, TOKEN_DOMAIN = 0x574D4358, 0x574D544B  # "WMCX", "WMTK"
 VLLM_BITS = 24  # the bits of a word that vLLM makes u from
 LCG_MULTIPLIER, LCG_INCREMENT = 6364136223846793005, 1  # newlib's and musl's
 MIXING_ROUNDS, MIXING_SHIFT, MIXING_BIT = 12, 5, 30
+TEXTSEAL_MULTIPLIER, TEXTSEAL_SHIFT = 15485863 * 40499, 13
+TEXTSEAL_WORDS = 2**13 - 1
+FACTORS = 31  # of a product before its logarithm: none is below 2**-32
 
 Words = tuple[NDArray[np.uint32], NDArray[np.uint32]]
 
@@ -96,6 +100,27 @@ def _vllm_word(context: Sequence[int], token: int, key: int) -> int:
     counter = (token >> 2, state[0], state[1], state[2])
     word = philox4x32(counter, (k0 ^ state[3], k1 ^ TOKEN_DOMAIN))[token & 3]
     return word >> (32 - VLLM_BITS) << (32 - VLLM_BITS)
+
+
+def word_sums(words: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """The sum of -log(1 - word / 2**32) in each column.
+
+    The logarithm is of products of 31 factors.
+
+    Args:
+        words: uint32 (n, columns).
+
+    Returns:
+        float64 (columns,).
+    """
+    sums = np.zeros(words.shape[1])
+    for j, column in enumerate(words.T.tolist()):
+        for start in range(0, len(column), FACTORS):
+            product = 1.0
+            for word in column[start : start + FACTORS]:
+                product *= (2.0**32 - word) * 2.0**-32
+            sums[j] -= math.log(product)
+    return sums
 
 
 # --- SGLang --------------------------------------------------------------------------
@@ -162,10 +187,66 @@ def sglang_words(
     return np.asarray(positions, np.uint32), np.asarray(words, np.uint32)
 
 
+def sglang_sums(
+    tokens: Numbers,
+    keys: NDArray[np.uint64],
+    width: int,
+    threshold: int = 0,
+    skip: int = 0,
+) -> NDArray[np.float64]:
+    """The `word_sums` of the same tokens under each of many keys.
+
+    Args:
+        tokens: as for `sglang_words`, and so the others.
+        keys: uint64 (m, 1) or (m, 2).
+        width: tokens of context.
+        threshold: of key A's coin.
+        skip: tokens of prompt.
+
+    Returns:
+        float64 (m,).
+    """
+    drawn = (sglang_words(tokens, row, width, threshold, skip)[1] for row in keys)
+    return np.asarray([word_sums(words[:, None])[0] for words in drawn], np.float64)
+
+
 def _halves(*keys: int) -> Iterator[int]:
     for key in keys:
         yield key & MASK32
         yield key >> 32
+
+
+# --- TextSeal ------------------------------------------------------------------------
+
+
+def textseal_sums(
+    sums: Numbers, offsets: Numbers, terms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The sum of the terms of the words of all sums, for each key's offset.
+
+    A word is the hash of one sum plus the offset, 0 to 8190.
+
+    Args:
+        sums: integers below 2**64: what contexts and tokens enter as.
+        offsets: integers below 2**64: what a key adds to each.
+        terms: float64 (8191,), one for each word.
+
+    Returns:
+        float64 (offsets,).
+
+    Raises:
+        ValueError: another number of terms.
+    """
+    if len(terms) != TEXTSEAL_WORDS:
+        raise ValueError(f"{len(terms)} terms given, expected {TEXTSEAL_WORDS}")
+    entered = np.asarray(integers(sums), np.uint64)
+    totals = []
+    for offset in np.asarray(integers(offsets), np.uint64):
+        h = ((entered + offset) * np.uint64(TEXTSEAL_MULTIPLIER)).view(np.int64)
+        words = (h ^ h >> TEXTSEAL_SHIFT) % TEXTSEAL_WORDS  # signed, and so the shift
+        found = terms[words]
+        totals.append(found.cumsum()[-1] if len(found) else 0.0)  # in their order
+    return np.asarray(totals, np.float64)
 
 
 # --- SynthID-Text --------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Keys: secrets, their public names, rings of them, and key records."""
 
+from watermark.keys.engine import PUBLISHED as PUBLISHED
+from watermark.keys.engine import SMALL_BITS as SMALL_BITS
 from watermark.keys.engine import EngineKey as EngineKey
 from watermark.keys.key import FILE_SCHEMA as FILE_SCHEMA
 from watermark.keys.key import Key as Key

@@ -14,11 +14,10 @@ False
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Sequence
-from typing import NoReturn, Self
 
 from watermark.errors import WeakKey
+from watermark.keys.hidden import Hidden
 
 MAX_NUMBERS = 256
 MAX_BITS = 64
@@ -39,7 +38,7 @@ _TEXTBOOK = (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0xDEADBEEFDEADBEEF)
 PUBLISHED = frozenset((*_TRANSFORMERS, *_SYNTHID_TEXT, *_TEXTBOOK))
 
 
-class EngineKey:
+class EngineKey(Hidden):
     """The integers of an engine's configuration, hidden, and their public name, `kid`.
 
     Attributes:
@@ -86,23 +85,3 @@ class EngineKey:
 
     def _plain(self) -> bytes:
         return ",".join(map(str, self.numbers)).encode()
-
-    def __repr__(self) -> str:
-        return f"EngineKey({self.kid})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, EngineKey):
-            return NotImplemented
-        return hmac.compare_digest(self._plain(), other._plain())
-
-    def __hash__(self) -> int:
-        return hash(self.kid)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("an EngineKey is never pickled: read its configuration again")

@@ -19,10 +19,11 @@ import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from watermark.errors import KeyFileError, WeakKey
 from watermark.files import read_private, write_atomically
+from watermark.keys.hidden import Hidden
 
 FILE_SCHEMA = "watermark.key/1"
 KEY_BYTES = 32
@@ -32,7 +33,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 16, 8, 1
 MIN_DISTINCT_BYTES = 20
 
 
-class Key:
+class Key(Hidden):
     """32 secret bytes and their public name, `kid`."""
 
     __slots__ = ("_secret", "kid")
@@ -148,25 +149,8 @@ class Key:
             )
         return key
 
-    def __repr__(self) -> str:
-        return f"Key({self.kid})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Key):
-            return NotImplemented
-        return hmac.compare_digest(self._secret, other._secret)
-
-    def __hash__(self) -> int:
-        return hash(self.kid)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Key is never pickled: save it with Key.save")
+    def _plain(self) -> bytes:
+        return self._secret
 
 
 def _seal(secret: bytes, passphrase: str, aad: bytes) -> dict[str, Any]:

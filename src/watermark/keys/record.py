@@ -13,9 +13,9 @@ from watermark.keys.key import Key
 
 RECORD_SCHEMA = "watermark.keyrecord/1"
 # Parameters that a detector does not need: the strength of a mark is not its place.
-EMBED_ONLY = frozenset({"delta"})
+EMBED_ONLY = frozenset({"decibels", "delta"})
 # Parameters that a record may lack, which then are 0: what they add is switched off.
-OPTIONAL = frozenset({"dual", "gate100", "payload_bits"})
+OPTIONAL = frozenset({"dual", "gate100", "payload_bits", "registry"})
 # Schemes whose lists are drawn from the whole vocabulary: its size decides the bits.
 FIXED_VOCABULARY = frozenset({"hf-kgw", "kgw", "unigram"})
 
@@ -117,14 +117,19 @@ class KeyRecord:
         }
 
     @classmethod
-    def from_dict(
-        cls, data: Mapping[str, Any], *, key: Key | EngineKey | None = None
-    ) -> Self:
-        """The inverse of `to_dict`.
+    def from_dict(cls, data: Mapping[str, Any], *, key: Key | None = None) -> Self:
+        """The inverse of `to_dict`, for keys of ours.
 
         Raises:
             KeyFileError: another schema, or a field is missing.
+            WeakKey: another key, or another engine's: whether that fits its scheme is
+                known where its configuration is read (`watermark.load_records`).
         """
+        if isinstance(key, EngineKey):
+            raise WeakKey(
+                f"{key.kid} is the key of another engine: read its configuration "
+                "with load_records, which checks that the key fits"
+            )
         if not isinstance(data, Mapping) or data.get("schema") != RECORD_SCHEMA:
             found = data.get("schema") if isinstance(data, Mapping) else type(data)
             raise KeyFileError(

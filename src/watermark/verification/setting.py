@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.detectors.base import LN10, Score
-from watermark.keys import EngineKey, KeyRecord
+from watermark.detectors.foreign import proven
+from watermark.keys import KeyRecord
 from watermark.likelihood import Likelihood
 from watermark.record import Mark
 from watermark.report import Evidence, Reason
@@ -21,12 +22,17 @@ from watermark.tokenizer import TextTokenizer
 
 # Looks at one picture: (steps of the inversion, share pi of the error budget). The test
 # is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
-# beyond the share. What is left of the budget is for geometry.
+# beyond the share. One evaluation of the model nearly always decides; what it leaves
+# open is mostly open after eight.
 LOOKS = {
-    "quick": ((10, 0.5),),
-    "normal": ((10, 0.5), (25, 0.25), (50, 0.125)),
-    "thorough": ((10, 0.5), (25, 0.25), (50, 0.125)),
+    "quick": ((1, 0.5),),
+    "normal": ((1, 0.5), (2, 0.25), (4, 0.125), (8, 0.125)),
+    "thorough": ((1, 0.25), (2, 0.125), (4, 0.0625), (8, 0.03125), (25, 0.03125)),
 }
+# The share of what may have happened to the picture, for all geometries together, and
+# the steps that each of them gets; by effort.
+GEOMETRY = {"thorough": 0.5}
+GEOMETRY_STEPS = 2
 
 
 @runtime_checkable
@@ -37,6 +43,33 @@ class Inverter(Protocol):
         self, pixels: NDArray[np.uint8], *, steps: int, rounds: int = 1
     ) -> NDArray[np.float32]:
         """float32 of the shape that the pipeline draws for one sample."""
+        ...
+
+
+@runtime_checkable
+class StartingInverter(Inverter, Protocol):
+    """One whose pictures may have been begun below the highest level of noise."""
+
+    starts: Sequence[float]
+
+    def noise(
+        self,
+        pixels: NDArray[np.uint8],
+        *,
+        steps: int,
+        rounds: int = 1,
+        start: float = 1.0,
+    ) -> NDArray[np.float32]:
+        """As `Inverter.noise`, from the level `start`."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """From a picture to what the autoencoder makes of it (`watermark.invert`)."""
+
+    def latents(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 of the shape that the autoencoder decodes for one sample."""
         ...
 
 
@@ -106,12 +139,11 @@ def mark_evidence(
         detail: which look this was.
     """
     hypotheses = math.ceil(score.hypotheses * tests - 1e-9)
-    weak = isinstance(record.key, EngineKey) and record.key.weak
-    codes = [
-        *["key-revoked"] * (record.kid in setting.revoked),
-        *["weak-key"] * weak,
-    ]
+    codes = ["key-revoked"] * (record.kid in setting.revoked)
     foreign = FOREIGN.get(record.scheme)
+    if foreign is not None:
+        codes += ["weak-key"] * foreign.weak(record)
+        codes += ["small-state"] * (score.ln_p < proven(record, score.n))
     return Evidence(
         layer="mark",
         detector=record.scheme if foreign is None else foreign.engine,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from watermark.assets.loading import Asset
+from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.schemes.base import option
-from watermark.schemes.foreign import FOREIGN, engine_numbers
+from watermark.schemes.foreign import FOREIGN
 from watermark.schemes.gumbel import public_record
 from watermark.sign.manifest import ManifestResult
 from watermark.verification.setting import Findings, Setting, binding, decides
@@ -77,20 +78,10 @@ def _contradictions(
     found: Findings,
     setting: Setting,
 ) -> None:
-    # The public half of a dual key is its holder's, not a second provider's.
-    holders = {
-        public_record(record).kid: record.kid
-        for record in setting.records
-        if record.scheme == "gumbel" and option(record.parameters, "dual")
-    }
-    # An engine's configuration and our record of it may name one key twice.
-    first: dict[object, str] = {}
-    for record in setting.records:
-        if record.scheme in FOREIGN and record.key is not None:
-            numbers = record.scheme, engine_numbers(record)
-            holders.setdefault(record.kid, first.setdefault(numbers, record.kid))
+    holders = _holders(setting.records)
     keys = sorted({holders.get(mark.key_id, mark.key_id) for mark in marks})
-    if len(keys) > 1 and not setting.own.issuperset(keys):
+    own = {holders.get(kid, kid) for kid in setting.own}
+    if len(keys) > 1 and not own.issuperset(keys):
         found.conflicts.append(
             Reason("two-keys", f"marks of {' and '.join(keys)} fire")
         )
@@ -111,3 +102,30 @@ def _contradictions(
                     "other-mark", "the manifest names another mark id than was found"
                 )
             )
+
+
+def _holders(records: Sequence[KeyRecord]) -> Mapping[str, str]:
+    """For key ids with a key in common the id of one among them.
+
+    The public half of a dual key is its holder's, not a second provider's. An engine's
+    configuration and our record of it may name one key twice, and one with two keys may
+    have one of another's: marks under both are marks of one holder.
+    """
+    above: dict[object, object] = {}  # from ids and keys towards that id
+
+    def top(name: object) -> object:
+        while name in above:
+            name = above[name]
+        return name
+
+    def join(name: object, kid: str) -> None:
+        if top(name) != top(kid):
+            above[top(name)] = top(kid)
+
+    for record in records:
+        if record.scheme == "gumbel" and option(record.parameters, "dual"):
+            join(public_record(record).kid, record.kid)
+        elif record.scheme in FOREIGN and record.key is not None:
+            for secret in FOREIGN[record.scheme].secrets(record):
+                join((record.scheme, secret), record.kid)
+    return {name: str(top(name)) for name in above if isinstance(name, str)}

@@ -1,14 +1,26 @@
-"""What a scheme of another engine says of itself, and how its configuration is read."""
+"""Another engine's scheme: how its configuration becomes a key record.
+
+`Foreign` is what such a scheme says of itself, as `Scheme` is for ours, and
+`engine_numbers` gives the integers that key the engine's generator, whoever made the
+key. The fields of a configuration are read by `fields`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import unpack
 from typing import Any, NamedTuple
 
 from watermark.errors import ConfigError
 from watermark.keys import EngineKey, Key, KeyRecord, Parameter
 from watermark.schemes.base import Scheme, option
+from watermark.schemes.foreign.fields import INT64 as INT64
+from watermark.schemes.foreign.fields import MAX_VOCABULARY as MAX_VOCABULARY
+from watermark.schemes.foreign.fields import UINT64 as UINT64
+from watermark.schemes.foreign.fields import Fields as Fields
+from watermark.schemes.foreign.fields import check_device as check_device
+from watermark.schemes.foreign.fields import integer
 
 # Names of the sub-keys of one of our own keys, 8 bytes each, read as big-endian
 # integers; what `pipelines.vllm` and `pipelines.sglang` hand over. Every other scheme
@@ -16,9 +28,6 @@ from watermark.schemes.base import Scheme, option
 SUBKEYS = {"vllm-gumbel": ("vllm",), "sglang-gumbel": ("sglang", "sglang-b")}
 # Engines that compute in int64 take no larger key; theirs are one bit shorter.
 FULL_WIDTH = frozenset(SUBKEYS)
-INT64 = (-(1 << 63), (1 << 63) - 1)
-UINT64 = (0, (1 << 64) - 1)
-MAX_VOCABULARY = 1 << 24  # a hundred times the largest in use
 
 
 class EngineConfig(NamedTuple):
@@ -56,6 +65,10 @@ class Foreign(Scheme):
         fixed_vocabulary: whether the size of the vocabulary decides the bits, so that a
             record without it says nothing.
         shape: the keys that the engine can have under these parameters.
+        single: the numbers of which each alone makes the mark of a record with one key,
+            or None: all numbers make one key together.
+        guessable: whether the key, however long, leaves so little to the bits that all
+            that it could be can be tried, or was published.
     """
 
     engine: str
@@ -63,6 +76,8 @@ class Foreign(Scheme):
     reader: Callable[[Mapping[str, Any]], EngineConfig]
     fixed_vocabulary: bool = False
     shape: Callable[[Mapping[str, Parameter]], KeyShape] = lambda _: KeyShape()
+    single: Callable[[KeyRecord], Sequence[int]] | None = None
+    guessable: Callable[[KeyRecord], bool] = lambda _: False
 
     def record(
         self,
@@ -100,7 +115,19 @@ class Foreign(Scheme):
                 f"{shape.most} for {self.name} with these parameters",
             )
         for number in numbers:
-            _integer("key", number, shape.low, shape.high, secret=True)
+            integer("key", number, shape.low, shape.high, secret=True)
+
+    def secrets(self, record: KeyRecord) -> frozenset[object]:
+        """The keys of a record: records with one in common can fire on one text."""
+        numbers = engine_numbers(record)
+        if self.single is None:
+            return frozenset({numbers})
+        return frozenset({*numbers, *self.single(record)})
+
+    def weak(self, record: KeyRecord) -> bool:
+        """Whether anybody could mark under this record."""
+        engines = isinstance(record.key, EngineKey) and record.key.weak
+        return engines or self.guessable(record)
 
     def read(self, config: Mapping[str, Any]) -> EngineConfig:
         """Key, parameters and vocabulary size of the engine's own configuration.
@@ -135,7 +162,7 @@ class Foreign(Scheme):
             )
         size = vocab_size if size is None else size
         if size is not None:
-            _integer("vocab_size", size, 2, MAX_VOCABULARY, secret=False)
+            integer("vocab_size", size, 2, MAX_VOCABULARY, secret=False)
         if size is None and self.fixed_vocabulary:
             raise ConfigError(
                 "vocab_size",
@@ -166,163 +193,10 @@ def engine_numbers(record: KeyRecord) -> tuple[int, ...]:
     purposes = SUBKEYS.get(record.scheme, (record.scheme,))
     if not option(record.parameters, "dual"):
         purposes = purposes[:1]
-    count = max(1, option(record.parameters, "layers"))
+    count = option(record.parameters, "layers") or 1
     shift = 0 if record.scheme in FULL_WIDTH else 1
     return tuple(
-        int.from_bytes(data[at : at + 8], "big") >> shift
-        for data in (record.derive(p, length=8 * count) for p in purposes)
-        for at in range(0, len(data), 8)
+        number >> shift
+        for purpose in purposes
+        for number in unpack(f">{count}Q", record.derive(purpose, length=8 * count))
     )
-
-
-class Fields:
-    """The fields of one configuration: each is read once, by name, and checked.
-
-    No message shows the value of a field that was read as `secret`.
-    """
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        """Take the configuration.
-
-        Raises:
-            ConfigError: not a mapping from names.
-        """
-        if not isinstance(config, Mapping) or not all(
-            isinstance(name, str) for name in config
-        ):
-            raise ConfigError(
-                "configuration",
-                f"found {type(config).__name__}, expected fields by name",
-            )
-        self._config = config
-        self._read: set[str] = set()
-
-    def integer(
-        self,
-        name: str,
-        low: int,
-        high: int,
-        default: int | None = None,
-        *,
-        secret: bool = False,
-    ) -> int:
-        """An integer in ``low..high``; required where there is no default."""
-        value = self._value(name, default)
-        return _integer(name, value, low, high, secret=secret)
-
-    def integers(
-        self, name: str, low: int, high: int, most: int, *, secret: bool = False
-    ) -> tuple[int, ...]:
-        """One to `most` integers in ``low..high``; required."""
-        value = self._value(name, None)
-        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-            raise ConfigError(
-                name, f"found {type(value).__name__}, expected a list of integers"
-            )
-        if not 0 < len(value) <= most:
-            raise ConfigError(
-                name, f"found {len(value)} integers, expected 1 to {most}"
-            )
-        return tuple(_integer(name, v, low, high, secret=secret) for v in value)
-
-    def listed(self, name: str) -> list[Any]:
-        """A list, or one value as a list of one; required."""
-        value = self._value(name, None)
-        return value if isinstance(value, list) else [value]
-
-    def number(
-        self, name: str, low: float, high: float, default: float | None = None
-    ) -> float:
-        """A finite number in ``low..high``; required where there is no default."""
-        value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(name, f"found {_shown(value)}, expected a number")
-        if not low <= value <= high:  # NaN is not, either
-            raise ConfigError(
-                name, f"found {_shown(value)}, expected {low:g} to {high:g}"
-            )
-        return float(value)
-
-    def choice(
-        self, name: str, options: Sequence[str], default: str | None = None
-    ) -> str:
-        """One of some words; required where there is no default."""
-        value = self._value(name, default)
-        if not isinstance(value, str) or value not in options:
-            expected = ", ".join(options)
-            raise ConfigError(
-                name, f"found {_shown(value)}, expected one of {expected}"
-            )
-        return value
-
-    def text(
-        self, name: str, default: str | None = None, *, secret: bool = False
-    ) -> str:
-        """A string of at most 4,096 characters; required where there is no default."""
-        value = self._value(name, default)
-        if not isinstance(value, str) or len(value) > 4096:
-            found = type(value).__name__ if secret else _shown(value)
-            raise ConfigError(name, f"found {found}, expected a string")
-        return value
-
-    def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false; required where there is no default."""
-        value = self._value(name, default)
-        if not isinstance(value, bool):
-            raise ConfigError(name, f"found {_shown(value)}, expected true or false")
-        return value
-
-    def has(self, name: str) -> bool:
-        """Whether the field is there, and not null."""
-        return self._config.get(name) is not None
-
-    def done(self, *ignored: str) -> None:
-        """Refuse fields that nobody read: what they mean could decide the bits.
-
-        Args:
-            ignored: fields that are known to decide nothing here.
-
-        Raises:
-            ConfigError: such a field; it is named.
-        """
-        unknown = sorted(set(self._config) - self._read - set(ignored))
-        if unknown:
-            raise ConfigError(
-                f"{unknown[0]:.80}",
-                "unknown: it may decide the bits of the mark. This version of "
-                "watermark-sdk does not know the field",
-            )
-
-    def _value(self, name: str, default: Any) -> Any:
-        self._read.add(name)
-        value = self._config.get(name)
-        if value is not None:
-            return value
-        if default is None:
-            raise ConfigError(name, "missing: the configuration has no such field")
-        return default
-
-
-def _integer(name: str, value: Any, low: int, high: int, *, secret: bool) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        found = type(value).__name__ if secret else _shown(value)
-        raise ConfigError(name, f"found {found}, expected an integer")
-    if not low <= value <= high:
-        # Not even a key that is refused is shown: it may be a good one misspelt.
-        found = _of_bits(value) if secret else _shown(value)
-        raise ConfigError(name, f"found {found}, expected {low}..{high}")
-    return value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(value[:40])
-    if isinstance(value, int) and value.bit_length() > 64:
-        return _of_bits(value)  # beyond some thousand digits Python prints none
-    if isinstance(value, int | float | bool):
-        return f"{value!r:.40}"
-    return type(value).__name__
-
-
-def _of_bits(value: int) -> str:
-    return f"an integer of {value.bit_length()} bits"

@@ -63,9 +63,10 @@ def load_records(
         source: a path (``.toml`` is ours; else JSON, or a folder that holds a
             ``generation_config.json``), the fields by name or as JSON text, or an
             engine's configuration object.
-        scheme: name of the scheme, where the fields do not tell it.
+        scheme: name of the scheme, where the fields do not tell it; not for TOML.
         vocab_size: width of the model's logits, where the configuration does not say;
             beside a ``generation_config.json`` the model's ``config.json`` says it.
+            Not for TOML, whose records say it themselves.
         tokenizer: of the model: a folder or an object. The records are then for its
             texts alone.
         passphrase: of the key files that a TOML file names.
@@ -82,6 +83,11 @@ def load_records(
     elif isinstance(source, str | Path):
         path = Path(source)
         if path.suffix == ".toml":
+            for name, given in (("scheme", scheme), ("vocab_size", vocab_size)):
+                if given is not None:
+                    raise ConfigError(
+                        name, f"given beside {path}, whose records say it themselves"
+                    )
             return _toml(path, read, passphrase)
         path = path / "generation_config.json" if os.path.isdir(path) else path
         folder, source = path.parent, json_file(path)

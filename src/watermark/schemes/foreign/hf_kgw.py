@@ -8,8 +8,8 @@ After Kirchenbauer et al. (ICML 2023, ICLR 2024). The list of a step is the firs
   the candidate is one, and b its own: the least ``K a b``, as int64 that wraps around.
 
 Only the low 32 bits of a seed, taken modulo 2**64 - 1, reach the generator. V counts
-padding; another V is another list. The lists of a CUDA generator are others: not read
-here, so `device` has one value. transformers does not remember contexts: one that comes
+padding; another V is another list. The lists of a CUDA generator are others, and
+refused (`check_device`). transformers does not remember contexts: one that comes
 again has the same list again.
 """
 
@@ -33,6 +33,7 @@ from watermark.schemes.foreign.base import (
     Fields,
     Foreign,
     KeyShape,
+    check_device,
 )
 
 SEEDINGS = ("lefthash", "selfhash")
@@ -46,11 +47,7 @@ def _check(parameters: Mapping[str, Parameter]) -> None:
         raise ValueError(
             f"seeding is {parameters['seeding']!r}, expected one of {SEEDINGS}"
         )
-    if parameters["device"] != "cpu":
-        raise ValueError(
-            f"device is {parameters['device']!r}, expected 'cpu': the lists of other "
-            "devices' generators are not known to this version"
-        )
+    check_device(parameters["device"])
     within(parameters, "width", 1, MAX_WIDTH)
     check_lists(parameters)
 
@@ -72,7 +69,7 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
     key = fields.integer("hashing_key", low, high, secret=True)
     gamma = fields.number("greenlist_ratio", 1e-9, 1 - 1e-9)
     delta = fields.number("bias", 0.0, 100.0, 2.0)
-    device = fields.choice("device", ("cpu",), "cpu")
+    device = fields.device()
     size = None
     if fields.has("vocab_size"):
         size = fields.integer("vocab_size", 2, MAX_VOCABULARY)

@@ -2,7 +2,8 @@
 
 Context, token and a layer's key go through a linear congruential hash modulo 2**64, and
 a table of random bits is read at the hash modulo its size. The table is torch's, made
-on the device that generated; here the CPU's, which differs from a GPU's.
+on the device that generated; here the CPU's. A GPU's is another, and refused
+(`check_device`).
 
 The size is a power of two, 65,536 by default, so only the low 16 bits of all of it
 matter: of a layer's key too. Tokens x and x + 65,536 cannot be told apart, each layer
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from watermark.errors import ConfigError
 from watermark.kernels import synthid_states
-from watermark.keys import KeyRecord, Parameter
+from watermark.keys import PUBLISHED, SMALL_BITS, KeyRecord, Parameter
 from watermark.schemes.base import within
 from watermark.schemes.foreign.base import (
     INT64,
@@ -32,6 +33,7 @@ from watermark.schemes.foreign.base import (
     Fields,
     Foreign,
     KeyShape,
+    check_device,
     engine_numbers,
 )
 
@@ -40,6 +42,11 @@ MOST_LAYERS = 256
 MOST_TABLE = 1 << 20
 MULTIPLIER = 6364136223846793005  # of the hash; its increment is 1
 START = 1  # the hash of nothing: no key enters it
+# Fields that decide what is marked, and how strongly, but no bit.
+SAMPLING = (
+    *("context_history_size", "skip_first_ngram_calls"),
+    *("temperature", "top_k", "apply_top_k", "num_leaves"),
+)
 
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
@@ -50,11 +57,7 @@ def _check(parameters: Mapping[str, Parameter]) -> None:
     size = int(parameters["table_size"])
     if size & (size - 1):
         raise ValueError(f"table_size is {size}, expected a power of two")
-    if parameters["device"] != "cpu":
-        raise ValueError(
-            f"device is {parameters['device']!r}, expected 'cpu': the table that torch "
-            "makes on another device is not known to this version"
-        )
+    check_device(parameters["device"])
 
 
 def _read(config: Mapping[str, Any]) -> EngineConfig:
@@ -71,17 +74,26 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
         "layers": len(keys),
         "table_size": size,
         "table_seed": fields.integer("sampling_table_seed", *UINT64, 0),
+        "device": fields.device(),
     }
-    # They decide what is marked, and how strongly, but no bit.
-    fields.done(
-        *("context_history_size", "skip_first_ngram_calls", "debug_mode", "device"),
-        *("temperature", "top_k", "apply_top_k", "num_leaves"),
-    )
+    fields.done(*SAMPLING, "debug_mode")
     return EngineConfig(keys, parameters)
 
 
-def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+def shape(parameters: Mapping[str, Parameter]) -> KeyShape:
+    """One integer for each layer."""
     return KeyShape(1, MOST_LAYERS, INT64[0], UINT64[1])
+
+
+def _guessable(record: KeyRecord) -> bool:
+    """Only a key's low bits matter: of few layers, or of a small table, all are tried.
+
+    Under one layer there are 65,536 keys, under two 2**32.
+    """
+    size = int(record.parameters["table_size"])
+    found = {number % size for number in engine_numbers(record)}
+    bits = len(found) * (size.bit_length() - 1)
+    return bits <= SMALL_BITS or found <= {number % size for number in PUBLISHED}
 
 
 SCHEME = Foreign(
@@ -99,7 +111,8 @@ SCHEME = Foreign(
     engine="transformers",
     known_by=frozenset({"sampling_table_size", "sampling_table_seed", "debug_mode"}),
     reader=_read,
-    shape=_shape,
+    shape=shape,
+    guessable=_guessable,
 )
 
 

@@ -53,6 +53,7 @@ from watermark.schemes.foreign.hf_kgw import (
 )
 
 TABLE_SEED = 2971215073
+FEWEST_BITS = 20  # of a key in a seed that counts: more than choose from the table
 DEFAULT_KEY = 15485863  # published: what every named scheme uses
 # Name to seeding function, width, self-salt.
 NAMED = {
@@ -163,20 +164,24 @@ def window(parameters: Mapping[str, Parameter]) -> tuple[int, bool]:
 def seeds(
     windows: Windows, key: int, parameters: Mapping[str, Parameter]
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """The seed of each window, and whether the key has a say in it.
+    """As `hf_kgw.seeds`: (seeds, keyed).
 
-    Args:
-        windows: int64 [n, width], tokens in their order.
-        key: the integer K.
-        parameters: of the key record.
-
-    Returns:
-        (seeds, keyed): uint32 [n], and bool [n]: False where the seed is that of key 0,
-        since then (but for a chance of 1e-6) every key gives it: a context of zeros.
+    A window is not keyed where its seed is that of key 0, since then (but for a chance
+    of 1e-6) every key gives it: a context of zeros. Nor where it is K times a multiple
+    of a large power of two, which leaves only the lowest bits of K: tokens can be
+    chosen for that, since the table is known.
     """
-    prf = PRFS[str(parameters["prf"])]
-    found = prf(windows, key)
-    return found, found != prf(windows, 0)
+    name = str(parameters["prf"])
+    found = PRFS[name](windows, key)
+    keyed = found != PRFS[name](windows, 0)
+    if name in MULTIPLIERS:
+        keyed &= (MULTIPLIERS[name](windows) % (1 << 32 - FEWEST_BITS + 1) != 0).all(1)
+    return found, keyed
+
+
+def states(parameters: Mapping[str, Parameter]) -> int:
+    """How many lists a window that is keyed has at least, over all keys."""
+    return 1 << 32 if PRFS[str(parameters["prf"])] in EXACT else TABLE
 
 
 # --- the seeding functions -----------------------------------------------------------
@@ -251,3 +256,11 @@ PRFS: dict[str, Callable[[Windows, int], NDArray[np.uint32]]] = {
     "noncomm_prf": _noncomm,
     "position_prf": _position,
 }
+
+# What the key is multiplied by, of those that wrap around: int64 [n, factors].
+MULTIPLIERS: dict[str, Callable[[Windows], Windows]] = {
+    "anchored_minhash_prf": lambda e: _hash(e) * _hash(e[:, -1:]),
+    "position_prf": lambda e: (e * np.arange(1, e.shape[1] + 1)).sum(1, keepdims=True),
+}
+# Those that multiply modulo 2**64 - 1, where a power of two loses no bit.
+EXACT = (_additive, _multiplicative, _minfunc)

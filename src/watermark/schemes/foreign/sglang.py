@@ -6,20 +6,24 @@ after a prompt that is not at hand cannot be tested. It is hashed without a key
 request's output held before is sampled freely, and so is everything after 4,096
 contexts.
 
+A key enters the hash of context and token as a state of 32 bits, to which the context
+is added by an exclusive or. Two contexts that differ rightly have equal words under
+every key; the words of a text are independent only if nobody built it so.
+
 Under dual 1 a keyed coin gives each context to key A or to key B (with the probability
 `alpha`): whoever has both keys knows which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import ConfigError
-from watermark.kernels import sglang_words
+from watermark.kernels import sglang_sums, sglang_words, word_sums
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import option, within
 from watermark.schemes.foreign.base import (
@@ -90,6 +94,7 @@ SCHEME = Foreign(
     ),
     reader=_read,
     shape=_shape,
+    single=engine_numbers,
 )
 
 
@@ -98,29 +103,42 @@ def share(record: KeyRecord) -> float:
     return 0.0
 
 
-def dispersion(ids: NDArray[np.uint32], record: KeyRecord, skip: int) -> float:
-    """1: under a random key the terms are independent."""
-    return 1.0
+def keys(record: KeyRecord) -> NDArray[np.uint64]:
+    """The key, or key A and key B: uint64 (1,) or (2,)."""
+    return np.asarray(engine_numbers(record), np.uint64)
 
 
-def misses(
+def totals(
     ids: NDArray[np.uint32], record: KeyRecord, skip: int
-) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """``1 - u`` of the first token after each context, under the key that owns it.
+) -> tuple[int, NDArray[np.float64]]:
+    """The terms of the first token after each context, added up.
 
     u is the word over 2**32, rounded down, so that under a random key each
     ``-log(1 - u)`` is at most an exponential variable.
 
     Returns:
-        (positions, misses): indices into `ids`, rising, uint32 (n,); float64 (n, 1) in
-        (0, 1].
+        (n, sums): distinct contexts; float64 (1,), under the keys that own them.
     """
-    numbers = engine_numbers(record)
-    keys = np.asarray([number & (1 << 64) - 1 for number in numbers], np.uint64)
-    threshold = 0
-    if option(record.parameters, "dual"):
-        threshold = int((1 - float(record.parameters["alpha"])) * (1 << 32))
-    positions, words = sglang_words(
-        ids, keys, int(record.parameters["width"]), threshold, skip
-    )
-    return positions, (1.0 - words.astype(np.float64) * 2.0**-32)[:, None]
+    _, words = sglang_words(ids, keys(record), *_drawing(record), skip)
+    return len(words), word_sums(words[:, None])
+
+
+def others(
+    ids: NDArray[np.uint32], record: KeyRecord, skip: int
+) -> Callable[[NDArray[np.uint64]], NDArray[np.float64]]:
+    """From other keys, uint64 (m, 2), to the sums of `totals` under them: (m,)."""
+    count = 1 + option(record.parameters, "dual")
+
+    def sums(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        own = np.ascontiguousarray(keys[:, :count])
+        return sglang_sums(ids, own, *_drawing(record), skip)
+
+    return sums
+
+
+def _drawing(record: KeyRecord) -> tuple[int, int]:
+    """Tokens of context, and below which coin a context is key A's."""
+    width = int(record.parameters["width"])
+    if not option(record.parameters, "dual"):
+        return width, 0
+    return width, int((1 - float(record.parameters["alpha"])) * (1 << 32))

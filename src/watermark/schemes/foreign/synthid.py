@@ -20,14 +20,17 @@ from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import within
 from watermark.schemes.foreign.base import (
     INT64,
-    UINT64,
     EngineConfig,
     Fields,
     Foreign,
-    KeyShape,
     engine_numbers,
 )
-from watermark.schemes.foreign.hf_synthid import MOST_LAYERS, MOST_WIDTH
+from watermark.schemes.foreign.hf_synthid import (
+    MOST_LAYERS,
+    MOST_WIDTH,
+    SAMPLING,
+    shape,
+)
 
 MASK64 = (1 << 64) - 1
 
@@ -45,15 +48,8 @@ def _read(config: Mapping[str, Any]) -> EngineConfig:
         "width": fields.integer("ngram_len", 2, MOST_WIDTH + 1) - 1,
         "layers": len(keys),
     }
-    fields.done(
-        *("context_history_size", "skip_first_ngram_calls", "device"),
-        *("temperature", "top_k", "apply_top_k", "num_leaves"),
-    )
+    fields.done(*SAMPLING, "device")  # its bits are the same on every device
     return EngineConfig(keys, parameters)
-
-
-def _shape(parameters: Mapping[str, Parameter]) -> KeyShape:
-    return KeyShape(1, MOST_LAYERS, INT64[0], UINT64[1])
 
 
 SCHEME = Foreign(
@@ -65,7 +61,7 @@ SCHEME = Foreign(
     engine="synthid-text",
     known_by=frozenset({"num_leaves", "apply_top_k"}),
     reader=_read,
-    shape=_shape,
+    shape=shape,
 )
 
 

@@ -15,13 +15,14 @@ marks with it can be imitated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from watermark.kernels import textseal_sums
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import option, within
 from watermark.schemes.foreign.base import (
@@ -47,6 +48,7 @@ WORDS = 2**13 - 1
 KEY_B = 12345  # added to key A where key B is not given
 MASK64 = (1 << 64) - 1
 OTHER_KEYS = 1000
+TERMS = -np.log(1.0 - np.arange(WORDS) / WORDS)  # of each word
 
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
@@ -93,6 +95,7 @@ SCHEME = Foreign(
     known_by=frozenset({"secret_key", "watermark_type", "mixing_alpha"}),
     reader=_read,
     shape=_shape,
+    single=lambda record: keys(record),
 )
 
 
@@ -144,26 +147,40 @@ def sums(ids: Ids, width: int, skip: int = 0) -> tuple[Ids, NDArray[np.uint64]]:
 
 def words(sums: NDArray[np.uint64], keys: Sequence[int]) -> NDArray[np.int64]:
     """The word of each sum under each key: int64 (n, keys), 0 to 8190."""
-    offsets = [KEY_PRIME * key & MASK64 for key in keys]
-    h = sums[:, None] + np.asarray(offsets, np.uint64)
+    h = sums[:, None] + offsets(keys)
     signed = (h * np.uint64(MULTIPLIER)).view(np.int64)
     drawn: NDArray[np.int64] = (signed ^ signed >> SHIFT) % WORDS
     return drawn
 
 
-def misses(ids: Ids, record: KeyRecord, skip: int) -> tuple[Ids, NDArray[np.float64]]:
-    """``1 - u`` of each token whose sum is new, under every key.
+def offsets(keys: Sequence[int]) -> NDArray[np.uint64]:
+    """What keys add to every sum: uint64 (keys,)."""
+    return np.asarray([KEY_PRIME * key & MASK64 for key in keys], np.uint64)
+
+
+def totals(ids: Ids, record: KeyRecord, skip: int) -> tuple[int, NDArray[np.float64]]:
+    """The terms of each token whose sum is new, added up under every key.
 
     Under a uniformly random key u is uniform on 0 to 8190 over 8191, so each
     ``-log(1 - u)`` is at most an exponential variable. They are not independent: see
     `dispersion`.
 
     Returns:
-        (positions, misses): indices into `ids`, rising, uint32 (n,); float64 (n, keys)
-        in (0, 1], key A first.
+        (n, sums): tokens; float64 (keys,), key A first.
     """
-    positions, found = sums(ids, int(record.parameters["width"]), skip)
-    return positions, 1.0 - words(found, keys(record)) / WORDS
+    found = sums(ids, int(record.parameters["width"]), skip)[1]
+    return len(found), textseal_sums(found, offsets(keys(record)), TERMS)
+
+
+def others(
+    ids: Ids, record: KeyRecord, skip: int
+) -> Callable[[NDArray[np.uint64]], NDArray[np.float64]]:
+    """From other keys, uint64 (m, 2), to the weighed sums of `totals` under them: (m,).
+
+    Where key B follows from key A it does so there.
+    """
+    found = sums(ids, int(record.parameters["width"]), skip)[1]
+    return functools.partial(_weighed, found, share(record), _follows(record))
 
 
 def dispersion(ids: Ids, record: KeyRecord, skip: int) -> float:
@@ -171,29 +188,37 @@ def dispersion(ids: Ids, record: KeyRecord, skip: int) -> float:
 
     Sums in arithmetic progression, as of a text that counts, give words that depend on
     one another, whatever the key. So the sum is taken under `OTHER_KEYS` other keys on
-    this very text. Not below 1. The two keys of dual 1 are related, so that there even
-    a table of words varies some per cent more.
+    this very text. Not below 1. Where key B follows from key A, even a table of words
+    varies some per cent more.
     """
     found = sums(ids, int(record.parameters["width"]), skip)[1]
-    return _dispersion(found.tobytes(), share(record)) if len(found) > 1 else 1.0
+    if len(found) < 2:
+        return 1.0
+    return _dispersion(found.tobytes(), share(record), _follows(record))
 
 
-@lru_cache(maxsize=8)  # one text is tried under many keys
-def _dispersion(data: bytes, b: float) -> float:
+@functools.lru_cache(maxsize=8)  # one text is tried under many keys
+def _dispersion(data: bytes, b: float, follows: bool) -> float:
     found = np.frombuffer(data, np.uint64)
-    others = np.random.default_rng(0).integers(0, 1 << 63, OTHER_KEYS).tolist()
-    totals, expected = _totals(found, others), float(len(found))
+    drawn = np.random.Philox(key=0).random_raw(2 * OTHER_KEYS).reshape(OTHER_KEYS, 2)
+    expected = len(found) * ((1 - b) ** 2 + b**2)
+    totals = _weighed(found, b, follows, drawn)
+    return max(1.0, float(totals.var(ddof=1)) / expected)
+
+
+def _follows(record: KeyRecord) -> bool:
+    """Whether key B is the one that is made from key A by default."""
+    return keys(record)[-1] == _second(keys(record)[0])
+
+
+def _weighed(
+    sums: NDArray[np.uint64], b: float, follows: bool, keys: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    first = keys[:, 0] * np.uint64(KEY_PRIME)  # wraps around
+    totals: NDArray[np.float64] = (1 - b) * textseal_sums(sums, first, TERMS)
     if b:
-        second = _totals(found, [_second(key) for key in others])
-        totals = (1 - b) * totals + b * second
-        expected *= (1 - b) ** 2 + b**2
-    ratio = float(totals.var(ddof=1)) / expected
-    return max(1.0, ratio)
-
-
-def _totals(sums: NDArray[np.uint64], keys: Sequence[int]) -> NDArray[np.float64]:
-    terms = -np.log(1.0 - np.arange(WORDS) / WORDS)
-    totals = np.zeros(len(keys))
-    for start in range(0, len(sums), 512):  # of a long text, a part at a time
-        totals += terms[words(sums[start : start + 512], keys)].sum(axis=0)
+        second = keys[:, 1] * np.uint64(KEY_PRIME)
+        if follows:
+            second = first + np.uint64(KEY_PRIME * KEY_B)
+        totals += b * textseal_sums(sums, second, TERMS)
     return totals

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.kernels import vllm_words
+from watermark.kernels import vllm_words, word_sums
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes.base import option, within
 from watermark.schemes.foreign.base import (
@@ -79,6 +79,7 @@ SCHEME = Foreign(
     ),
     reader=_read,
     shape=_shape,
+    single=lambda record: keys(record).tolist(),
 )
 
 
@@ -100,28 +101,25 @@ def share(record: KeyRecord) -> float:
     return float(record.parameters["alpha"])
 
 
-def dispersion(ids: NDArray[np.uint32], record: KeyRecord, skip: int) -> float:
-    """1: under a random key the terms are independent."""
-    return 1.0
+def keys(record: KeyRecord) -> NDArray[np.uint64]:
+    """The key, or under dual 1 the two that are made from it: uint64 (1,) or (2,)."""
+    [key] = engine_numbers(record)
+    if not option(record.parameters, "dual"):
+        return np.asarray([key], np.uint64)
+    return np.asarray([subkey(key, "a"), subkey(key, "b")], np.uint64)
 
 
-def misses(
+def totals(
     ids: NDArray[np.uint32], record: KeyRecord, skip: int
-) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """``1 - u`` of the first token after each context, under every key.
+) -> tuple[int, NDArray[np.float64]]:
+    """The terms of the first token after each context, added up under every key.
 
     u is rounded down to a multiple of 2**-24, so that under a random key each
     ``-log(1 - u)`` is at most an exponential variable.
 
     Returns:
-        (positions, misses): indices into `ids`, rising, uint32 (n,); float64 (n, keys)
-        in (0, 1], key A first.
+        (n, sums): distinct contexts; float64 (keys,), key A first.
     """
-    [key] = engine_numbers(record)
-    keys = [key]
-    if option(record.parameters, "dual"):
-        keys = [subkey(key, "a"), subkey(key, "b")]
-    positions, words = vllm_words(
-        ids, np.asarray(keys, np.uint64), int(record.parameters["width"]), skip
-    )
-    return positions, 1.0 - words.astype(np.float64) * 2.0**-32
+    width = int(record.parameters["width"])
+    _, words = vllm_words(ids, keys(record), width, skip)
+    return len(words), word_sums(words)
