@@ -1,98 +1,227 @@
 """The sign code's statistic: find the nonce by the pilot, read the mark id, bound it.
 
-For any fixed array and a random key the signs are independent and fair, so the
-normalised correlation T has ``P(T >= t) <= 3.178 Q(t)`` (Bentkus and Dzindzalieta 2015)
-whatever the content. The pilot statistic pays for 2**b nonces, the joint one for
-2**(b + 64) pairs of nonce and mark id (a union bound); using the better of the two
-doubles the price.
+For any fixed array and a random key the signs are independent and fair, whatever the
+content, so the normalised correlation T has the tail of a signed sum of fixed weights
+(`watermark.detectors.rademacher`; at most ``3.178 Q(T)``). The pilot statistic pays for
+2**b nonces, the joint one for 2**(b + 64) pairs of nonce and mark id (a union bound);
+using the better of the two doubles the price. In registry mode the union counts the
+nonces on file instead, and where the ledger also knows their mark ids nothing else.
+
+**A wrong mark id.** That the joint statistic decides says that there is a mark, not
+that every byte of the id is right. The likeliest mistakes are the 2,040 ids that differ
+in one byte. With sums normally distributed about what the marked share of the whole
+array makes of them (the order of the coordinates is keyed, so every byte has its fair
+part of a damage), the likelihood ratio of an id whose sum is D lower is
+``e^-(D S / sum w^2)``, S the sum of the best. Three times the total of these is the
+stated probability of a wrong id: mistakes in several bytes are about as many again
+where marks are faintest (`python -m benchmarks diffusion --only code` counts them).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.detectors.base import LN10, Score
-from watermark.detectors.stats import ln_sign_tail
+from watermark.detectors.rademacher import ln_signed_tail
 from watermark.errors import InvalidSignal
-from watermark.kernels import pilot_search, trellis_decode
-from watermark.schemes.signs import MARK_ID_BYTES, SignCode
+from watermark.kernels import (
+    listed_search,
+    pilot_search,
+    trellis_decode,
+    trellis_rivals,
+)
+from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES, SignCode
 
 CANDIDATES = 16  # nonces whose mark id is decoded
+PLAIN = 12.0  # standard deviations of a pilot that leave no doubt about its nonce
 CLIP = 4.0  # standard deviations; heavier tails are damage, not signal
-UNIT = 256  # integer steps per standard deviation
+UNIT = 256  # integer steps per standard deviation, in arrays up to 2**20 numbers
+LARGEST = (1 << 28) - 1  # size times steps: the kernels sum 4 of it in 31 bits
+MOST = 1 << 26  # numbers of an array
 PAYLOAD_LOG10_P = -6.0  # the mark id is told only where the joint statistic decides
+PAYLOAD_LN_ERROR = -3 * LN10  # and where it is wrong once in 1,000
+LN_SEVERAL = math.log(3.0)  # mistakes in several bytes, beside those in one
+
+Weights = NDArray[np.int32]
+Nonces = Iterable[int] | Mapping[int, bytes]
 
 
-def weights(values: NDArray[np.floating]) -> NDArray[np.int32]:
+def weights(values: NDArray[np.floating]) -> Weights:
     """`values` as integers: standardised by their RMS, clipped, in steps of 1/256.
 
+    Of more than 2**20 numbers the steps are wider, so that sums stay below 2**30.
+
     Raises:
-        InvalidSignal: NaN or infinity.
+        InvalidSignal: NaN or infinity, or more than 2**26 numbers.
     """
+    if np.size(values) > MOST:
+        raise InvalidSignal(
+            f"the array holds {np.size(values)} numbers, expected at most {MOST}"
+        )
     values = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(values).all():
         raise InvalidSignal("the array holds NaN or infinity: nothing can be tested")
     largest = float(np.max(np.abs(values))) if values.size else 0.0
     if largest == 0.0:
         return np.zeros(values.size, dtype=np.int32)
+    unit = min(UNIT, LARGEST // values.size)
     values = values / largest  # so that no square overflows
     rms = math.sqrt(float(np.mean(values * values)))
-    scaled = np.clip(values / rms, -CLIP, CLIP) * UNIT
+    scaled = np.clip(values / rms, -CLIP, CLIP) * unit
     return np.rint(scaled).astype(np.int32)
 
 
-def score(w: NDArray[np.int32], code: SignCode) -> Score:
+def score(w: Weights, code: SignCode, nonces: Nonces | None = None) -> Score:
     """Test integer weights against every nonce and mark id of a code.
 
     Args:
         w: int32 (code.size,): a function of the content alone, |w| <= 1024.
         code: of the key record.
+        nonces: in registry mode those on file, or those on file and the mark id of
+            each; each is a hypothesis.
 
     Returns:
         A score whose `payload` is the mark id where the joint statistic alone decides
-        at p <= 1e-6, else None.
+        at p <= 1e-6, and where the id is wrong with probability 1e-3 at most; else
+        None. `decoded` is the id that fits best, `ln_error` that probability.
+
+    Raises:
+        InvalidSignal: a registry's record without nonces, another with some, or a nonce
+            or mark id of the wrong size.
     """
-    nonce_bits = int(code.record.parameters["nonce_bits"])
+    return judged(w, code, candidates(w[code.pilot], code, nonces))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The nonces that fit a pilot best.
+
+    Attributes:
+        found: (sum over the pilot, nonce), the best first.
+        tried: how many nonces were searched.
+        known: of each nonce on file its mark id, where the ledger knows them.
+    """
+
+    found: list[tuple[int, int]]
+    tried: int
+    known: Mapping[int, bytes] = field(default_factory=dict)
+
+
+def candidates(pilot: Weights, code: SignCode, nonces: Nonces | None) -> Candidates:
+    """Search the nonces; `pilot` may be the beginning of the pilot's weights.
+
+    Raises:
+        InvalidSignal: as `score`.
+    """
+    if code.registry:
+        listed, known = _on_file(nonces)
+        packed = b"".join(nonce.to_bytes(NONCE_BYTES, "little") for nonce in listed)
+        places = listed_search(pilot, code.pilot_state, packed, CANDIDATES)
+        found = [(total, listed[place]) for total, place in places]
+        tried = len(listed)
+    elif nonces is not None:
+        raise InvalidSignal("nonces are listed for records with registry=1 alone")
+    else:
+        nonce_bits = int(code.record.parameters["nonce_bits"])
+        found = pilot_search(pilot, code.pilot_state, nonce_bits, CANDIDATES)
+        tried, known = 1 << nonce_bits, {}
+    if found and normalised(found[0][0], pilot) >= PLAIN:
+        found = found[:1]
+    return Candidates(found, tried, known)
+
+
+def judged(w: Weights, code: SignCode, of: Candidates, tests: int = 1) -> Score:
+    """The score of all weights, of the candidates among the nonces that were tried.
+
+    Args:
+        w: as for `score`.
+        code: of the key record.
+        of: `candidates` of the pilot of these weights.
+        tests: arrays that were tried in place of this one; each is a hypothesis.
+    """
+    if not of.found:
+        return Score(ln_p=0.0, hypotheses=1, n=0, statistic=0.0)
     pilot, data = w[code.pilot], w[code.data]
-    found = pilot_search(pilot, code.pilot_state, nonce_bits, CANDIDATES)
     sums = []
-    for pilot_sum, nonce in found:
+    for pilot_sum, nonce in of.found:
         values = np.ascontiguousarray(data * code.data_signs(nonce))
-        data_sum, mark_id = trellis_decode(code.masks, values)
+        if of.known:
+            mark_id = of.known[nonce]
+            data_sum = int(np.sum(values * code.coded(mark_id), dtype=np.int64))
+        else:
+            data_sum, mark_id = trellis_decode(code.masks, values)
         sums.append((pilot_sum + data_sum, nonce, mark_id))
     joint_sum, joint_nonce, mark_id = max(sums)
-    pilot_ln, joint_ln = ln_tail(found[0][0], pilot), ln_tail(joint_sum, w)
-    by_pilot, by_joint = 2 << nonce_bits, 2 << (nonce_bits + 8 * MARK_ID_BYTES)
+    pilot_sum, pilot_nonce = of.found[0]
+    pilot_ln, joint_ln = ln_tail(pilot_sum, pilot), ln_tail(joint_sum, w)
+    by_pilot = 2 * of.tried * tests
+    by_joint = by_pilot if of.known else by_pilot << 8 * MARK_ID_BYTES
     decided = joint_ln + math.log(by_joint) <= PAYLOAD_LOG10_P * LN10
-    if joint_ln + math.log(by_joint) <= pilot_ln + math.log(by_pilot):
-        ln_p, hypotheses, nonce, total, used = (
-            joint_ln,
-            by_joint,
-            joint_nonce,
-            joint_sum,
-            w,
-        )
-    else:
-        ln_p, hypotheses, nonce = pilot_ln, by_pilot, found[0][1]
-        total, used = found[0][0], pilot
+    joint = joint_ln + math.log(by_joint) <= pilot_ln + math.log(by_pilot)
+    total, used = (joint_sum, w) if joint else (pilot_sum, pilot)
+    ln_error = 0.0
+    if decided:
+        ln_error = joint_ln + math.log(by_joint)
+        if not of.known:
+            rivals = _ln_rivals(data, code, joint_nonce, mark_id, joint_sum, w)
+            ln_error = min(0.0, float(np.logaddexp(ln_error, rivals)))
     return Score(
-        ln_p=ln_p,
-        hypotheses=hypotheses,
+        ln_p=joint_ln if joint else pilot_ln,
+        hypotheses=by_joint if joint else by_pilot,
         n=int(np.count_nonzero(used)),
-        statistic=_normalised(total, used),
-        payload=mark_id if decided else None,
-        nonce=nonce,
+        statistic=normalised(total, used),
+        payload=mark_id if decided and ln_error <= PAYLOAD_LN_ERROR else None,
+        nonce=joint_nonce if joint else pilot_nonce,
+        decoded=mark_id,
+        ln_error=ln_error,
     )
 
 
-def _normalised(total: int, w: NDArray[np.int32]) -> float:
+def _ln_rivals(
+    data: Weights,
+    code: SignCode,
+    nonce: int,
+    mark_id: bytes,
+    joint_sum: int,
+    w: Weights,
+) -> float:
+    """Ln of the likelihood of all ids that differ in a byte, against this one's."""
+    values = np.ascontiguousarray(data * code.data_signs(nonce))
+    sums = np.asarray(trellis_rivals(code.masks, values, mark_id), dtype=np.float64)
+    own = np.arange(MARK_ID_BYTES), np.frombuffer(mark_id, dtype=np.uint8)
+    scale = joint_sum / float(np.sum(w.astype(np.int64) ** 2))
+    ratios = scale * (sums - sums[own][0])
+    ratios[own] = -np.inf
+    return LN_SEVERAL + float(np.logaddexp.reduce(ratios, axis=None))
+
+
+def _on_file(nonces: Nonces | None) -> tuple[list[int], Mapping[int, bytes]]:
+    """Each nonce once, and the mark ids that are known."""
+    if nonces is None:
+        raise InvalidSignal(
+            "this key record is a registry's (registry=1): its marks are found with "
+            "the nonces that the ledger has on file, and none were given"
+        )
+    listed = list(dict.fromkeys(nonces))
+    if any(not 0 <= nonce < 1 << 8 * NONCE_BYTES for nonce in listed):
+        raise InvalidSignal(f"found a nonce that has not {8 * NONCE_BYTES} bits")
+    known = nonces if isinstance(nonces, Mapping) else {}
+    if any(len(mark_id) != MARK_ID_BYTES for mark_id in known.values()):
+        raise InvalidSignal(f"found a mark id that has not {MARK_ID_BYTES} bytes")
+    return listed, known
+
+
+def normalised(total: int, w: Weights) -> float:
+    """`total` in standard deviations of the signed sum of `w`; 0 where w is 0."""
     norm = math.sqrt(float(np.sum(w.astype(np.int64) ** 2)))
     return total / norm if norm else 0.0
 
 
-def ln_tail(total: int, w: NDArray[np.int32]) -> float:
+def ln_tail(total: int, w: Weights) -> float:
     """Ln of the bound of P(signed sum of `w` >= `total`) over fair signs."""
-    return ln_sign_tail(_normalised(total, w)) if w.any() else 0.0
+    return ln_signed_tail(total, w)

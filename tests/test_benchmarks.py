@@ -380,7 +380,7 @@ def test_diffusion_is_measured_once(
     spec.loader.exec_module(tiny)
     tiny.stable_diffusion().save_pretrained(tmp_path / "sd")
     options = ["--pipeline", str(tmp_path / "sd"), "--samples", "1"]
-    options += ["--work", str(tmp_path / "w"), "--threads", "1"]
+    options += ["--work", str(tmp_path / "w"), "--threads", "1", "--only", "found"]
     first = run(capsys, "diffusion", *options)
     again = run(capsys, "diffusion", *options)
 

@@ -723,7 +723,7 @@ def test_hostile_content_is_a_verdict(w: Watermark, name: str) -> None:
         ("elf", "unreadable"),
         ("random", "unreadable"),
         ("png-cut", "unreadable"),
-        ("sound", "no-detector"),
+        ("sound", "unreadable"),
     ],
 )
 def test_the_reason_says_what_could_not_be_looked_at(

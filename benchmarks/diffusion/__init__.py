@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.diffusion import found
+from benchmarks.diffusion import channel, cost, found, pixel, robustness, signcode, wave
 from benchmarks.options import Options
 from benchmarks.report import Part, Result
 
 PARTS: dict[str, Callable[[Options], Part]] = {
+    "channel": channel.measure,
+    "code": signcode.measure,
+    "cost": cost.measure,
     "found": found.measure,
+    "wave": wave.measure,
+    "pixel": pixel.measure,
+    "robustness": robustness.measure,
 }
 
 

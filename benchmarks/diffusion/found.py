@@ -48,6 +48,10 @@ class Looking:
     inverter: Inverter
     looks: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
+    def latents(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `Inverter.latents`."""
+        return self.inverter.latents(pixels)
+
     def noise(
         self, pixels: NDArray[np.uint8], *, steps: int, rounds: int = 1
     ) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from typing import (
     Unpack,
 )
 
-from watermark import verification
+from watermark import finished, verification
 from watermark.assets import media_type_for_suffix
 from watermark.assets.loading import Asset, load
 from watermark.errors import (
@@ -182,12 +182,14 @@ class Watermark:
         record: Record | None = None,
         carrier: Carrier | None = None,
         format: str | None = None,
+        mark: bool = True,
         require_mark: bool = False,
     ) -> Marked:
         """Sign an output, read it back, and publish it in the ledger.
 
         A generated output is found by identity or digest and signed under its record;
-        anything else is finished media: it is signed as such, with ``mark: none``.
+        anything else is finished media. A picture or a sound without a mark is given
+        one first (`pixel`, `wave`): what is published differs a little from what came.
 
         Args:
             asset: text, bytes, a path, a PIL image or Audio.
@@ -195,6 +197,7 @@ class Watermark:
             carrier: how a text carries its manifest: ``"sidecar"``, a file beside it.
             format: container of a PIL image: ``"png"``, ``"jpeg"`` or ``"webp"``; by
                 default the suffix at `Marked.save` decides.
+            mark: whether finished media may be changed to carry a mark.
             require_mark: raise where nothing at all was marked, instead of a warning.
                 A short text may be marked and still be too short to be found.
 
@@ -217,15 +220,22 @@ class Watermark:
                 "token ids cannot be signed: decode them and embed the text"
             )
         found = record or self._record_of(asset, loaded)
-        if not any(mark.coverage > 0 for mark in found.marks):
+        carried, reason = loaded, ""
+        if mark and not _is_marked(found):
+            newest = self.home.ring.newest
+            made = finished.mark(loaded, found, newest.key, newest.epoch)
+            carried, found, reason = made.asset, made.record, made.reason
+        if not _is_marked(found):
             message = (
                 f"this {found.kind} carries no mark (record {found.record_id}: mark "
                 "none): its manifest can be stripped without a trace"
+                + f"; {reason}"
+                * bool(reason)
             )
             if require_mark:
                 raise NotMarked(message)
             warnings.warn(message, UserWarning, stacklevel=2)
-        marked = Marked(record=found, _home=self.home, _asset=loaded)
+        marked = Marked(record=found, _home=self.home, _asset=carried, _original=loaded)
         if format is not None:
             marked.finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
         elif loaded.data is not None or loaded.text is not None:
@@ -242,7 +252,8 @@ class Watermark:
             row.record.record_id: row.record
             for digest in verification.content_digests(loaded)
             for row in self.home.ledger.by_binding(CONTENT, bytes.fromhex(digest))
-            if row.event == "generated"
+            # Finished media that was marked here is known by its marked pixels.
+            if row.event == "generated" or row.record.marks
         }
         if len(found) > 1:
             raise AmbiguousRecord(
@@ -336,6 +347,10 @@ def _payload(
     if dual or not payload:
         return {"payload_bits": payload}
     return {"payload_bits": payload, "nonce_bits": 0}
+
+
+def _is_marked(record: Record) -> bool:
+    return any(mark.coverage > 0 for mark in record.marks)
 
 
 # --- module functions ----------------------------------------------------------------

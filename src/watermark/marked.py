@@ -28,6 +28,7 @@ class Marked:
     manifest: bytes = field(default=b"", repr=False)
     _home: Home | None = field(default=None, repr=False)
     _asset: Asset | None = field(default=None, repr=False)
+    _original: Asset | None = field(default=None, repr=False)  # before any mark of ours
     _data: bytes | None = field(default=None, repr=False)
     _media_type: str = ""
 
@@ -93,7 +94,12 @@ class Marked:
             raise SigningError("this output was not made by Watermark.embed")
         home, source = self._home, _bytes_of(self._asset, media_type)
         definition = claims.definition(self.record)
-        parent = (source, media_type) if claims.needs_parent(definition) else None
+        parent = None
+        if claims.needs_parent(definition):
+            before = source
+            if self._original not in (None, self._asset):
+                before = _bytes_of(self._original, media_type)
+            parent = before, media_type
         if media_type == "text/plain":
             signed = c2pa.sign_sidecar(
                 source, media_type, definition, home.credential, parent=parent

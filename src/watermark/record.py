@@ -18,6 +18,7 @@ SCHEMA = "watermark.record/1"
 BINDING_PREFIX = "org.watermark-sdk"  # C2PA wants reverse-DNS names (2.4, 18.10)
 
 Kind = Literal["text", "image", "audio", "video", "document"]
+Source = Literal["trained", "composite", "data"]
 KINDS: tuple[Kind, ...] = ("text", "image", "audio", "video", "document")
 
 
@@ -70,6 +71,42 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Who runs the model, as a verifier is told. All of it is published.
+
+    Attributes:
+        name: the legal name.
+        url: home page.
+        contact: e-mail address or URL.
+        detector: URL where anybody can have an output checked for marks.
+        filings: authority and number of each registration of the model or service.
+    """
+
+    name: str
+    url: str = ""
+    contact: str = ""
+    detector: str = ""
+    filings: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data; what is not known is left out."""
+        known = {
+            "name": self.name,
+            "url": self.url,
+            "contact": self.contact,
+            "detector": self.detector,
+            "filings": [{"authority": a, "number": n} for a, n in self.filings],
+        }
+        return {key: value for key, value in known.items() if value}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        filings = tuple((f["authority"], f["number"]) for f in data.get("filings", ()))
+        return cls(**{**data, "filings": filings})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One output of one call; each sample of a batch has its own.
 
@@ -87,6 +124,14 @@ class Record:
         fingerprint: what the content looks like, coarsely
             (`watermark.assets.fingerprint`), or empty: by it a mark that was carried
             over to other content is told.
+        source: how it came to be: ``trained``: all of it is a model's;
+            ``composite``: a model changed or added to existing media; ``data``: a
+            model made a table or the like. None: ``trained`` if created here.
+        model_id: which model exactly, such as
+            ``pkg:huggingface/acme/lighthouse@3f2a``; or "".
+        model_type: its type in C2PA's list (2.4, 18.11), or "".
+        oversight: ``fully_autonomous``, ``prompt_guided``, ``human_validated``, or "".
+        about: more on the provider, or None.
     """
 
     record_id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -99,6 +144,11 @@ class Record:
     marks: tuple[Mark, ...] = ()
     content: tuple[str, ...] = ()
     fingerprint: bytes = b""
+    source: Source | None = None
+    model_id: str = ""
+    model_type: str = ""
+    oversight: str = ""
+    about: Provider | None = None
 
     def with_content(self, *digests: str) -> Self:
         """This record, recognised by `digests` as well."""
@@ -107,7 +157,14 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data, the schema named first."""
         # Only where there is one: a record of before there were any stays as it is.
-        seen = {"fingerprint": self.fingerprint.hex()} if self.fingerprint else {}
+        later: dict[str, Any] = {
+            "fingerprint": self.fingerprint.hex(),
+            "source": self.source,
+            "model_id": self.model_id,
+            "model_type": self.model_type,
+            "oversight": self.oversight,
+            "about": self.about.to_dict() if self.about else None,
+        }
         return {
             "schema": SCHEMA,
             "record_id": self.record_id,
@@ -119,7 +176,7 @@ class Record:
             "model": self.model,
             "mark": [m.to_dict() for m in self.marks] or "none",
             "content": list(self.content),
-            **seen,
+            **{key: value for key, value in later.items() if value},
         }
 
     @classmethod
@@ -135,7 +192,7 @@ class Record:
                 " it was written by another version of watermark-sdk"
             )
         try:
-            marks = data["mark"]
+            marks, about = data["mark"], data.get("about")
             return cls(
                 record_id=str(data["record_id"]),
                 kind=data["kind"],
@@ -149,6 +206,11 @@ class Record:
                 else tuple(Mark.from_dict(mark) for mark in marks),
                 content=tuple(data["content"]),
                 fingerprint=bytes.fromhex(data.get("fingerprint", "")),
+                source=data.get("source"),
+                model_id=data.get("model_id", ""),
+                model_type=data.get("model_type", ""),
+                oversight=data.get("oversight", ""),
+                about=Provider.from_dict(about) if about else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"a record cannot be read: {error!r}") from error

@@ -20,7 +20,7 @@ def scene(seed: int, shape: tuple[int, int] = (192, 256)) -> Pixels:
     rng = np.random.default_rng(seed)
     blobs = gaussian_filter(rng.standard_normal((*shape, 3)), (24, 24, 0))
     values = 128 + 45 * blobs / blobs.std() + 6 * rng.standard_normal((*shape, 3))
-    return np.clip(values, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values, 0, 255), np.uint8)
 
 
 def jpeg(pixels: Pixels, quality: int) -> Pixels:

@@ -28,7 +28,10 @@ def test_names_versions_and_defaults_are_pinned() -> None:
         ("gumbel", 1, (("width", 4), ("nonce_bits", 4), *options)),
         ("greenlist", 1, (("width", 4), ("gamma16", 4), ("delta", 2.0), gate)),
         ("tournament", 1, (("width", 4), ("nonce_bits", 4), ("layers", 30))),
-        ("noise", 1, (("nonce_bits", 20),)),
+        ("noise", 1, (("nonce_bits", 20), ("registry", 0))),
+        ("latent", 1, (("nonce_bits", 16), ("delta", 200))),
+        ("pixel", 1, (("nonce_bits", 16),)),
+        ("wave", 1, (("nonce_bits", 16), ("decibels", 32))),
     }
 
 
@@ -40,7 +43,9 @@ def test_default_records_are_one_of_each_default_scheme(key: Key) -> None:
     """`tournament` is tested only where it is known to be in use."""
     records = default_records(key, epoch=3)
 
-    assert [record.scheme for record in records] == ["gumbel", "greenlist", "noise"]
+    assert [record.scheme for record in records] == [
+        *("gumbel", "greenlist", "noise", "latent", "pixel", "wave")
+    ]
     assert {record.epoch for record in records} == {3}
     assert {(record.vocab_size, record.tokenizer) for record in records} == {
         (None, None)
@@ -56,6 +61,10 @@ def test_an_unknown_parameter_is_refused(key: Key, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
+        ("wave", {"decibels": 10}),
+        ("noise", {"registry": 2}),
+        ("wave", {"nonce_bits": 25}),
+        ("pixel", {"nonce_bits": -1}),
         ("gumbel", {"width": 0}),
         ("gumbel", {"width": 64}),
         ("gumbel", {"width": 4.0}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -183,6 +185,52 @@ def test_a_zero_gets_a_sign() -> None:
 
     assert (np.sign(marked) == code(14).signs(nonce, mark_id)).all()
     assert float(np.abs(marked[0]).max()) < 1e-37
+
+
+# --- bits ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "digest"),
+    [
+        ((1024,), "5bbbcc998469aec3"),
+        ((4, 64, 64), "976ce752cec925da"),
+        ((3, 7, 11, 13), "7948f6ab5eb1dcb6"),
+    ],
+)
+def test_the_bits_of_version_1_are_pinned(shape: tuple[int, ...], digest: str) -> None:
+    one = code(5, shape)
+    data = one.order.astype("<i8").tobytes() + one.masks.astype("<u2").tobytes()
+    data += one.signs(77, b"12345678").astype("<i4").tobytes()
+
+    assert hashlib.sha256(data).hexdigest()[:16] == digest
+
+
+def registry(seed: int) -> Code:
+    record = code(seed).record
+    ours = {**record.parameters, "registry": 1}
+    return Code(replace(record, parameters=ours), SHAPE)
+
+
+def test_a_registrys_nonces_have_96_bits() -> None:
+    ours, magnitudes = registry(19), [np.abs(draw(seed)) for seed in range(300)]
+    nonces = [ours.identify(z)[0] for z in magnitudes]
+
+    assert len(set(nonces)) == 300
+    assert 1 << 92 < max(nonces) < 1 << 96
+    assert [ours.identify(z)[1] for z in magnitudes] == [
+        code(19).identify(z)[1] for z in magnitudes
+    ]  # mark ids stay as they are
+
+
+def test_all_bits_of_a_registrys_nonce_decide_its_signs() -> None:
+    ours, plain = registry(20), code(20)
+    base = ours.signs(5, bytes(8))
+    others = [ours.signs(5 ^ 1 << bit, bytes(8)) for bit in (0, 20, 32, 63, 64, 95)]
+
+    assert np.array_equal(ours.order, plain.order)
+    for other in (*others, plain.signs(5, bytes(8))):
+        assert 0.4 < float((other == base).mean()) < 0.6
 
 
 # --- refusals ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from watermark.assets import DamagedAsset, check_size, sniff
 from watermark.errors import UnsupportedFormat
@@ -62,10 +63,51 @@ def decode(data: bytes) -> Image.Image:
         ) from error
 
 
-def encode(image: Image.Image, media_type: str) -> bytes:
+def animated(data: bytes) -> bool:
+    """Whether a file that `decode` has read holds more than one frame."""
+    media_type = sniff(data) or ""
+    with Image.open(io.BytesIO(data), formats=[FORMATS[media_type]]) as image:
+        return int(getattr(image, "n_frames", 1)) > 1
+
+
+def split(image: Image.Image) -> tuple[NDArray[np.uint8], Image.Image | None]:
+    """Colours, (height, width, 3), and the alpha channel of a picture that has one.
+
+    Raises:
+        UnsupportedFormat: colours that 8 bits of RGB do not hold.
+    """
+    if image.mode in (*_DEEP_MODES, "F", "CMYK", "LAB", "HSV", "YCbCr"):
+        raise UnsupportedFormat(
+            f"a picture of mode {image.mode} found, expected 8 bits of grey or RGB: "
+            "convert it first"
+        )
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    return np.asarray(image.convert("RGB"), dtype=np.uint8), alpha
+
+
+def joined(
+    colours: NDArray[np.uint8], alpha: Image.Image | None, like: Image.Image
+) -> Image.Image:
+    """The inverse of `split`: grey where `like` is grey, and what goes with it."""
+    picture = Image.fromarray(colours)
+    if like.mode in ("1", "L", "LA"):
+        picture = picture.convert("L")
+    if alpha is not None:
+        picture.putalpha(alpha)
+    picture.info = {k: v for k, v in like.info.items() if k != "transparency"}
+    return picture
+
+
+def encode(
+    image: Image.Image, media_type: str, *, like: Image.Image | None = None
+) -> bytes:
     """A file of `image`: PNG, JPEG (quality 95, 4:4:4) or WebP (lossless).
 
-    The colour profile stays; EXIF, comments and other metadata do not.
+    The colour profile stays; EXIF, comments and other metadata do not, but EXIF and XMP
+    of `like`.
 
     Raises:
         UnsupportedFormat: another type, or an image this type cannot hold.
@@ -78,7 +120,7 @@ def encode(image: Image.Image, media_type: str) -> bytes:
     output = io.BytesIO()
     try:
         profile = bare.info.get("icc_profile")
-        options = _OPTIONS[media_type]
+        options = {**_OPTIONS[media_type], **_about(like, media_type)}
         bare.save(output, FORMATS[media_type], icc_profile=profile, **options)
     except (OSError, ValueError) as error:
         raise UnsupportedFormat(
@@ -162,6 +204,25 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
     deep = np.asarray(image).astype(np.int64).clip(0, 65535)
     grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)  # rounded to nearest
     return Image.fromarray(grey).convert("RGB")
+
+
+def _about(image: Image.Image | None, media_type: str) -> dict[str, Any]:
+    """EXIF and XMP of a picture, as Pillow's `save` takes them."""
+    if image is None:
+        return {}
+    about: dict[str, Any] = {}
+    exif = image.getexif()
+    if len(exif):
+        about["exif"] = exif.tobytes()
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if xmp and media_type == "image/png":
+        text = PngInfo()
+        said = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+        text.add_itxt("XML:com.adobe.xmp", said)
+        about["pnginfo"] = text
+    elif xmp:
+        about["xmp"] = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+    return about
 
 
 def _bare(image: Image.Image, media_type: str) -> Image.Image:

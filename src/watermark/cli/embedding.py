@@ -43,6 +43,13 @@ def embed(
             "--require-mark", help="Refuse files that carry no mark, not only warn."
         ),
     ] = False,
+    mark: Annotated[
+        bool,
+        typer.Option(
+            "--mark/--no-mark",
+            help="Whether pictures and sound without a mark are changed to carry one.",
+        ),
+    ] = True,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that exist.")
     ] = False,
@@ -52,8 +59,9 @@ def embed(
     """Sign files and enter them in the ledger.
 
     A file that a model made here is found by its content and signed under its record;
-    anything else is signed as existing media, with a warning. A text gets its manifest
-    in a file beside it (NAME.c2pa): keep the two together.
+    anything else is existing media. Pictures and sound of that kind are marked first
+    (--no-mark leaves them as they are); the rest is signed with a warning. A text gets
+    its manifest in a file beside it (NAME.c2pa): keep the two together.
     """
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
@@ -62,7 +70,7 @@ def embed(
         signer = w.home.credential.organisation
         for file, target in targets:
             try:
-                marked = _embed(w, file, target, sidecars, require_mark, force)
+                marked = _embed(w, file, target, sidecars, mark, require_mark, force)
             except (
                 OSError,
                 UnsupportedFormat,
@@ -111,6 +119,7 @@ def _embed(
     file: Path,
     target: Path,
     sidecars: set[Path],
+    mark: bool,
     require_mark: bool,
     force: bool,
 ) -> Marked:
@@ -134,7 +143,7 @@ def _embed(
             )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        marked = w.embed(asset, require_mark=require_mark)
+        marked = w.embed(asset, mark=mark, require_mark=require_mark)
     for warning in caught:
         warn(f"{file}: {warning.message}")
     try:

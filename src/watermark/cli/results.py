@@ -32,6 +32,7 @@ HELP = {
     "no-key": "--keys FILE or --home PATH with a key that could have marked it",
     "no-pipeline": "--pipeline DIR with the model that could have made the picture",
     "no-tokenizer": "--tokenizer DIR of the model that could have written the text",
+    "too-small": "the whole picture, or a larger copy of it",
     "not-invertible": "--pipeline DIR with a model that makes pictures of this size",
     "too-short": "a longer passage of the same text",
     "below-threshold": "a longer, or a less edited copy",

@@ -25,8 +25,26 @@ Sink = Callable[[Sequence[Record], Sequence[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """One way in which an attachment marks, and what to expect of it.
+
+    Attributes:
+        name: of the scheme.
+        on: whether it marks calls like the latest one (before any: a plain call).
+        reason: why it is on or off, and why that much is expected.
+        power: of detection on an untouched output: ``"high"``, ``"low"``,
+            ``"unknown"``; ``"none"`` where the layer is off.
+    """
+
+    name: str
+    on: bool
+    reason: str
+    power: Literal["high", "low", "unknown", "none"]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What an attachment has done so far."""
+    """What an attachment has done so far, and by which layers."""
 
     scheme: str
     key_id: str
@@ -34,6 +52,7 @@ class Status:
     calls: int
     outputs: int
     unmarked: int
+    layers: tuple[Layer, ...] = ()
 
 
 class Attachment:
@@ -48,35 +67,46 @@ class Attachment:
     ) -> None:
         """Made by `attach`; not meant to be made by hand."""
         self.key_record = record
+        # One for each scheme that may mark; the first is `key_record`.
+        self.key_records: tuple[KeyRecord, ...] = (record,)
         self.provider = provider
         self.records: list[Record] = []
+        self.layers: Callable[[], tuple[Layer, ...]] = tuple
         self._host = host
-        self._original: type | None = None
+        self._swapped: list[tuple[Any, type]] = []
         self._sink = sink
         self._calls = 0
 
-    def swap(self, overrides: dict[str, Any]) -> None:
-        """Give the host a subclass of its own class that has `overrides`.
+    def swap(self, overrides: dict[str, Any], part: Any = None) -> None:
+        """Give the host, or a part of it, a subclass of its class with `overrides`.
 
         The subclass keeps the name and module, so that saving and type checks by name
-        see no difference; nothing is stored on the host itself.
+        see no difference; nothing is stored on the object itself.
 
         Raises:
-            AlreadyAttached: the host's class is one of ours.
-            UnsupportedPipeline: an attribute of the object would hide an override.
+            AlreadyAttached: the object's class is one of ours. What this attachment
+                swapped before is put back.
+            UnsupportedPipeline: an attribute of the object would hide an override;
+                likewise.
         """
-        base = type(self._host)
+        try:
+            self._swap(overrides, self._host if part is None else part)
+        except (AlreadyAttached, UnsupportedPipeline):
+            self.detach()
+            raise
+
+    def _swap(self, overrides: dict[str, Any], host: Any) -> None:
+        base = type(host)
         if getattr(base, "_watermark_attachment", None) is not None:
             raise AlreadyAttached(
                 f"this {base.__name__} is attached already: detach() it first"
             )
-        own = sorted(set(overrides) & set(vars(self._host)))
+        own = sorted(set(overrides) & set(vars(host)))
         if own:
             raise UnsupportedPipeline(
                 f"this {base.__name__} has {', '.join(own)} set on the object itself, "
                 "which would bypass the mark: delete it, or attach before it is set"
             )
-        self._original = base
         body = {
             "__module__": base.__module__,
             "__qualname__": base.__qualname__,
@@ -84,12 +114,16 @@ class Attachment:
             "_watermark_attachment": self,
             **overrides,
         }
-        self._host.__class__ = type(base.__name__, (base,), body)
+        host.__class__ = type(base.__name__, (base,), body)
+        self._swapped.append((host, base))
 
     @property
     def original(self) -> type:
         """The class the host had before, and has again after `detach`."""
-        return self._original if self._original is not None else type(self._host)
+        for part, base in self._swapped:
+            if part is self._host:
+                return base
+        return type(self._host)
 
     def publish(self, records: Sequence[Record], outputs: Sequence[Any] = ()) -> None:
         """Hand the records of one call to the ledger, then list them here."""
@@ -99,9 +133,9 @@ class Attachment:
 
     def detach(self) -> None:
         """Make the host what it was. Does nothing if it is detached already."""
-        if self._original is not None:
-            self._host.__class__ = self._original
-            self._original = None
+        while self._swapped:
+            part, base = self._swapped.pop()
+            part.__class__ = base
 
     def save(self, folder: str | Path) -> Path:
         """Write the key record, without its secret, beside a saved model.
@@ -122,13 +156,14 @@ class Attachment:
         return Status(
             scheme=self.key_record.scheme,
             key_id=self.key_record.kid,
-            attached=self._original is not None,
+            attached=bool(self._swapped),
             calls=self._calls,
             outputs=len(self.records),
             unmarked=sum(
                 not any(mark.coverage > 0 for mark in record.marks)
                 for record in self.records
             ),
+            layers=self.layers(),
         )
 
     def __enter__(self) -> Self:

@@ -7,11 +7,15 @@ A scheme knows no pipeline and no file. Its detector has the same name in
 from __future__ import annotations
 
 from watermark.keys import Key, KeyRecord
-from watermark.schemes import greenlist, gumbel, noise, tournament
+from watermark.schemes import greenlist, gumbel, latent, noise, pixel, tournament, wave
 from watermark.schemes.base import Scheme as Scheme
 
 # Tested where nobody says what was used: each is one more hypothesis in every answer.
-DEFAULTS = (gumbel.SCHEME, greenlist.SCHEME, noise.SCHEME)
+DEFAULTS = (
+    *(gumbel.SCHEME, greenlist.SCHEME),
+    *(noise.SCHEME, latent.SCHEME, pixel.SCHEME),
+    wave.SCHEME,
+)
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme for scheme in (*DEFAULTS, tournament.SCHEME)
 }

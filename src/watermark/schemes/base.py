@@ -23,7 +23,7 @@ class Scheme:
 
     name: str
     version: int
-    carrier: Literal["tokens", "latents"]
+    carrier: Literal["tokens", "latents", "pixels", "samples"]
     defaults: Mapping[str, Parameter]
     check: Callable[[Mapping[str, Parameter]], None]
 

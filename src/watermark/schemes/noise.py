@@ -5,7 +5,7 @@ The magnitudes stay the user's draw; the signs come from a code keyed by a nonce
 64 keyed coordinates: the same seed and key give the same image, each sample of a batch
 its own mark, and the noise stays exactly N(0, I) per image over the draw of the key
 (joint independence holds until a nonce repeats: about 1,300 images per key, epoch and
-shape).
+shape; with the 96-bit nonces of ``registry=1``, never in practice).
 
 The signs are a sign code (`watermark.schemes.signs`).
 """
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from watermark.errors import InvalidSignal
 from watermark.keys import Parameter
 from watermark.prf import tag
-from watermark.schemes.base import Scheme, within
-from watermark.schemes.signs import MARK_ID_BYTES, SignCode
+from watermark.schemes.base import Scheme, option, within
+from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES, SignCode
 
 MEDIAN = 0.6745  # of |z| for z ~ N(0, 1): each quantised bit is fair
 TAGGED = 64  # coordinates whose quantised magnitudes make nonce and mark id
@@ -29,9 +29,11 @@ TAGGED = 64  # coordinates whose quantised magnitudes make nonce and mark id
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
     within(parameters, "nonce_bits", 0, 24)
+    if option(parameters, "registry") not in (0, 1):
+        raise ValueError(f"registry is {parameters['registry']!r}, expected 0 or 1")
 
 
-SCHEME = Scheme("noise", 1, "latents", {"nonce_bits": 20}, _check)
+SCHEME = Scheme("noise", 1, "latents", {"nonce_bits": 20, "registry": 0}, _check)
 
 
 class Code(SignCode):
@@ -59,6 +61,9 @@ class Code(SignCode):
         bits = np.packbits(chosen > MEDIAN).tobytes()
         shape = ",".join(map(str, self.shape)).encode()
         digest = tag(self.record, "mark-id", shape, bits)
+        if self.registry:
+            wide = digest[MARK_ID_BYTES : MARK_ID_BYTES + NONCE_BYTES]
+            return int.from_bytes(wide, "little"), digest[:MARK_ID_BYTES]
         nonce_bits = int(self.record.parameters["nonce_bits"])
         nonce = int.from_bytes(digest[8:12], "little") & ((1 << nonce_bits) - 1)
         return nonce, digest[:MARK_ID_BYTES]

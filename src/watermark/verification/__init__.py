@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from watermark.assets.loading import Asset
 from watermark.report import Reason, Report
+from watermark.verification.audio import audio_marks
 from watermark.verification.image import image_marks
 from watermark.verification.ledger import content_digests as content_digests
 from watermark.verification.ledger import look_up
@@ -33,6 +34,8 @@ def verify(asset: Asset, setting: Setting) -> Report:
         text_marks(asset, setting, found)
     elif asset.kind == "image":
         image_marks(asset, setting, found)
+    elif asset.kind == "audio":
+        audio_marks(asset, setting, found)
     else:
         found.open.append(
             Reason("no-detector", f"no detector for the marks of {asset.kind} yet")

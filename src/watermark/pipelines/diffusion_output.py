@@ -1,0 +1,80 @@
+"""What a diffusers pipeline returned: its samples, their medium and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from watermark.assets import image as image_asset
+from watermark.record import Kind
+
+_AUDIO_MODULES = ("audio", "ace_step", "music")
+
+
+def samples(output: Any) -> Sequence[Any]:
+    """The samples of an output: a list of pictures or videos, an array or a tensor."""
+    bare = isinstance(output, list | np.ndarray | torch.Tensor)
+    first: Any = output if bare else output[0]
+    found: Sequence[Any] = first if hasattr(first, "__len__") else [first]
+    return found
+
+
+def with_samples(output: Any, new: Any) -> Any:
+    """`output` with other samples; the same object where it can be changed."""
+    if isinstance(output, tuple):
+        return (new, *output[1:])
+    if isinstance(output, list | np.ndarray | torch.Tensor):
+        return new
+    output[next(iter(output.keys()))] = new
+    return output
+
+
+def kind(pipe: Any, base: type, output: Any) -> Kind:
+    """The medium that a pipeline makes."""
+    named = set(output.keys()) if hasattr(output, "keys") else set()
+    if named & {"frames", "videos"}:
+        return "video"
+    if named & {"audios", "audio"}:
+        return "audio"
+    if "images" in named:
+        return "image"
+    if hasattr(pipe, "video_processor"):
+        return "video"
+    module = base.__module__.lower()
+    return "audio" if any(part in module for part in _AUDIO_MODULES) else "image"
+
+
+def blacked_out(output: Any, count: int) -> list[bool]:
+    """Which samples the safety checker replaced: those hold nothing sampled."""
+    flagged = getattr(output, "nsfw_content_detected", None)
+    if flagged is None:
+        flagged = getattr(output, "nsfw_detected", None)
+    if flagged is None and isinstance(output, tuple) and len(output) > 1:
+        flagged = output[1]
+    if not isinstance(flagged, list) or len(flagged) != count:
+        return [False] * count
+    return [isinstance(flag, bool | np.bool_) and bool(flag) for flag in flagged]
+
+
+def digest(sample: Any, medium: Kind) -> tuple[str, ...]:
+    """By which an output is recognised again.
+
+    None for bare latents, and none for video and audio in memory: the file that is made
+    of them is encoded by the caller, and no digest survives that.
+    """
+    if medium != "image":
+        return ()
+    if isinstance(sample, torch.Tensor):
+        if sample.ndim != 3 or sample.shape[0] != 3:
+            return ()
+        sample = sample.permute(1, 2, 0).float().cpu().numpy()
+    if isinstance(sample, np.ndarray):
+        if sample.ndim != 3 or sample.shape[2] != 3:
+            return ()
+        # As diffusers' own numpy_to_pil rounds.
+        sample = Image.fromarray((sample * 255).round().astype(np.uint8))
+    return (image_asset.digest(sample),) if isinstance(sample, Image.Image) else ()
