@@ -15,6 +15,10 @@
   + InvalidSignal          NaN or infinity where a mark has to go
   + MissingDependency      an optional package is not installed (also an ImportError)
   + SigningError           a manifest could not be signed, or failed its read-back
+    - TimestampError       a time-stamp is refused, untrustworthy, late or not to be had
+  + OcspError              a responder's answer cannot be had or believed
+  + TrustListError         a list of trusted roots cannot be read or had
+  + FetchError             an address that was asked for cannot be read
   + StoreError             the ledger could not be read or written
     - LedgerCorrupt        the ledger contradicts itself or its signed checkpoint
   + VerificationError      a report did not meet the policy asked of it

@@ -179,9 +179,11 @@ class Home:
 
     @property
     def anchors(self) -> bytes:
-        """The certificate (PEM) that this home's own credential leads to, or none."""
-        path = self.path / "credential" / "root.pem"
-        return path.read_bytes() if path.exists() else b""
+        """Trusted roots (PEM): of the home's own credentials, and of its trust list."""
+        from watermark.sign import rotation, trust
+
+        own = rotation.anchors(self.path / "credential")
+        return own + trust.anchors(self.path / "trust", "manifest")
 
     @property
     def revoked(self) -> frozenset[str]:

@@ -23,7 +23,11 @@ from watermark.sign.manifest import ManifestResult
 FORMATS = [*c2pa.EMBEDDABLE]
 TEXT = "The lamp turned, and the sea answered: naïve, 灯台.\n".encode()
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-HASH_CODES = {"assertion.dataHash.mismatch", "assertion.bmffHash.mismatch"}
+HASH_CODES = {
+    "assertion.dataHash.mismatch",
+    "assertion.bmffHash.mismatch",
+    "assertion.collectionHash.mismatch",
+}
 
 
 def anchors(credential: Credential) -> bytes:
@@ -160,13 +164,17 @@ def test_a_broken_trust_list_is_the_callers_error(
         c2pa.read(signed["image/png"].data, "image/png", anchors=trust)
 
 
-CONTENT = {  # a place in the content, from the front or from the back
-    "image/png": -40,
-    "image/jpeg": -40,
-    "image/webp": 200,
-    "application/pdf": 200,
-    "audio/wav": 200,
-    "video/mp4": -5,
+# A place in the content of each: what comes right before it, where it is not the end.
+CONTENT = {
+    "image/webp": b"VP8 ",
+    "image/tiff": b"II",
+    "application/pdf": b"/Type",
+    "audio/wav": b"data",
+    "image/svg+xml": b"<rect w",
+    "application/zip": b"hel",
+    "application/epub+zip": b"applic",
+    "video/avi": b"00dc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": b"<Typ",
 }
 
 
@@ -175,7 +183,8 @@ def test_one_changed_bit_of_content_is_found(
     signed: dict[str, c2pa.SignedAsset], credential: Credential, media_type: str
 ) -> None:
     data = bytearray(signed[media_type].data)
-    data[CONTENT[media_type]] ^= 1
+    before = CONTENT.get(media_type, b"")
+    data[data.index(before) + len(before) + 8 if before else -40] ^= 1
     found = c2pa.read(bytes(data), media_type, anchors=anchors(credential))
 
     assert found.state == "invalid"

@@ -164,3 +164,72 @@ def test_a_broken_ingredient_is_no_content_only_break() -> None:
 
 def test_invalid_always_has_a_code() -> None:
     assert parse(report(validation_state="Novel")).codes == ("general.error",)
+
+
+LOCATION = {
+    "code": "assertion.dataHash.mismatch",
+    "explanation": manifest.NOT_LOCATED,
+}
+GOOD_CODES = [
+    "claimSignature.validated",
+    "signingCredential.trusted",
+    "assertion.dataHash.match",
+]
+
+
+def in_text(
+    failures: list[Any], success: list[str] = GOOD_CODES, **more: Any
+) -> ManifestResult:
+    results = {
+        "activeManifest": {
+            "success": [{"code": code} for code in success],
+            "failure": failures,
+        },
+        **more,
+    }
+    data = report(validation_state="Invalid", validation_results=results)
+    return manifest.parse(json.dumps(data), in_text=True)
+
+
+def test_in_a_text_the_librarys_blindness_alone_is_passed_over() -> None:
+    untrusted = {"code": "signingCredential.untrusted"}
+    mismatch = {"code": "assertion.dataHash.mismatch", "explanation": "hash"}
+    unknown = [GOOD_CODES[0], GOOD_CODES[2]]
+    delta = {"validationDeltas": {"failure": [{"code": "claimSignature.mismatch"}]}}
+
+    assert in_text([LOCATION]).state == "trusted"
+    assert in_text([LOCATION, untrusted], unknown).state == "valid"
+    assert in_text([LOCATION], unknown).state == "invalid"
+    assert in_text([LOCATION, mismatch]).state == "invalid"
+    assert in_text([LOCATION, LOCATION]).state == "invalid"
+    assert in_text([LOCATION], GOOD_CODES[:2]).state == "invalid"
+    assert in_text([LOCATION], GOOD_CODES[1:]).state == "invalid"
+    assert in_text([LOCATION], ingredientDeltas=[delta]).state == "invalid"
+    assert in_text([mismatch]).state == "invalid"
+    assert in_text([]).state == "invalid"
+
+
+@settings(max_examples=60, deadline=None)
+@given(JSON)
+def test_no_json_raises_in_a_text(data: Any) -> None:
+    text = json.dumps(data)
+    assert manifest.parse(text, in_text=True).state in ("trusted", "valid", "invalid")
+    assert isinstance(manifest.exclusions(text), tuple)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([{"start": 3, "length": 4}], ((3, 4),)),
+        ([{"start": True, "length": 4}, {"start": 1.0, "length": 2}, 7], ()),
+        ({"start": 3}, ()),
+        (None, ()),
+    ],
+    ids=range(4),
+)
+def test_exclusions_are_whole_numbers(found: Any, expected: Any) -> None:
+    binding = {"c2pa.hash.data": {"exclusions": found}}
+    text = json.dumps({"manifests": [{"assertions": binding}]})
+
+    assert manifest.exclusions(text) == expected
+    assert manifest.exclusions("[" * 100_000) == ()

@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import watermark
-from watermark.cli import calibrating, embedding, keys, ledger, verifying
+from watermark.cli import calibrating, embedding, keys, ledger, trusting, verifying
+from watermark.cli import certificates as certificates  # commands of `wm keys`
 from watermark.cli.options import PassphraseOption, passphrase
 from watermark.cli.terminal import (
     EPILOG,
@@ -141,6 +142,7 @@ app.command(no_args_is_help=True, epilog=EPILOG)(verifying.verify)
 app.command(no_args_is_help=True, epilog=EPILOG)(calibrating.calibrate)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(trusting.app, name="trust")
 
 
 @app.command(epilog=EPILOG)

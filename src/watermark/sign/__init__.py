@@ -4,6 +4,7 @@
 * `watermark.sign.credential`  a certificate chain and the signer that goes with it
 * `watermark.sign.manifest`    what a manifest was found to say
 * `watermark.sign.c2pa`        sign and read; the only module that imports c2pa
+* `watermark.sign.text`        the same for texts, which hold their manifest or not
 
 This package itself imports none of them, so that c2pa loads when it is used.
 """

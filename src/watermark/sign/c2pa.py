@@ -7,6 +7,7 @@ call (0.3 ms), because the library's do not survive a fork.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from contextlib import ExitStack
@@ -21,10 +22,13 @@ from watermark.errors import (
     SigningError,
     UnsupportedFormat,
 )
-from watermark.sign import chain, claims, manifest
+from watermark.sign import authority, chain, claims, cose, manifest
+from watermark.sign.cose import NoRoom
 from watermark.sign.credential import Credential
 from watermark.sign.manifest import ManifestResult
-from watermark.sign.signer import Remembering
+from watermark.sign.packing import ZIP_TYPES, stored
+from watermark.sign.reseal import Claimed
+from watermark.sign.splice import splice
 
 try:
     import c2pa  # noqa: TID251  # this is the module the ban speaks of
@@ -36,10 +40,23 @@ EMBEDDABLE = (
     "image/png",
     "image/jpeg",
     "image/webp",
-    "audio/wav",
-    "video/mp4",
+    "image/tiff",
+    "image/gif",
+    "image/avif",
+    "image/heic",
+    "image/svg+xml",
     "application/pdf",
+    "audio/wav",
+    "audio/mpeg",
+    "audio/flac",
+    "audio/mp4",
+    "video/mp4",
+    "video/quicktime",
+    "video/avi",
+    *ZIP_TYPES,
 )
+
+ROOM = 2000  # bytes that the library leaves for a signature at least
 
 # How every manifest store starts: a JUMBF description box with the type C2PA.
 _STORE = b"jumdc2pa\x00\x11\x00\x10"
@@ -73,7 +90,8 @@ def sign(
 
     Args:
         data: the file.
-        media_type: one of `EMBEDDABLE`.
+        media_type: one of `EMBEDDABLE`. Members of ZIP-based files are stored: the
+            library reads no compressed ones, so such a file grows.
         definition: from `watermark.sign.claims.definition`.
         credential: who signs.
         parent: the input file and its media type, where the first action is
@@ -89,7 +107,12 @@ def sign(
             f"{media_type!r} found, expected one of {', '.join(EMBEDDABLE)}: "
             "sign_sidecar writes the manifest beside any other file"
         )
-    signed, store = _build(data, media_type, definition, credential, parent, embed=True)
+    if media_type in ZIP_TYPES:
+        _limit(data)
+        data = stored(data, MAX_BYTES)
+    signed, store = _signed(
+        data, media_type, definition, credential, parent, embed=True
+    )
     return _read_back(signed, media_type, credential, store, embedded=True)
 
 
@@ -108,7 +131,7 @@ def sign_sidecar(
         SigningError: the read-back was not as it must be.
         Exception: whatever a signing callback raised.
     """
-    _, store = _build(data, media_type, definition, credential, parent, embed=False)
+    _, store = _signed(data, media_type, definition, credential, parent, embed=False)
     return _read_back(data, media_type, credential, store, embedded=False)
 
 
@@ -118,6 +141,7 @@ def read(
     *,
     anchors: bytes = b"",
     manifest: bytes | None = None,
+    in_text: bool = False,
 ) -> ManifestResult:
     """What the manifest of a file says; damaged and hostile content is a result.
 
@@ -127,6 +151,7 @@ def read(
         anchors: PEM certificates that are trusted; with none, no signer is.
         manifest: a manifest store from beside the file or from a repository, read in
             place of the one inside.
+        in_text: `manifest` was found in this text; see `manifest.parse`.
 
     Raises:
         UnsupportedFormat: the file is too large.
@@ -137,7 +162,7 @@ def read(
         _limit(manifest)
     with _reading(anchors) as context:
         try:
-            return _read(data, media_type, context, manifest)
+            return _read(data, media_type, context, manifest, in_text)
         except Exception as error:  # the library's, and all that hostile bytes raise
             return _failure(data, manifest, error)
 
@@ -145,13 +170,19 @@ def read(
 def _reading(anchors: bytes) -> Any:
     """A context for reading; a bad trust list is an error of the caller's."""
     try:
-        if anchors:
-            x509.load_pem_x509_certificates(anchors)
+        _parse(anchors)
         return c2pa.Context.from_dict(_settings(anchors))
     except (ValueError, c2pa.C2paError) as error:
         raise KeyFileError(
             f"the trust anchors cannot be read ({error}); expected PEM certificates"
         ) from error
+
+
+@functools.lru_cache(maxsize=16)
+def _parse(anchors: bytes) -> None:
+    """Return if these are certificates: the library takes garbage without a word."""
+    if anchors:
+        x509.load_pem_x509_certificates(anchors)
 
 
 def _settings(anchors: bytes) -> dict[str, Any]:
@@ -163,7 +194,7 @@ def _settings(anchors: bytes) -> dict[str, Any]:
         "verify": {
             "remote_manifest_fetch": False,
             "ocsp_fetch": False,
-            "verify_after_sign": False,  # `_read_back` does, and more strictly
+            "verify_after_sign": False,  # `checked` does, and more strictly
         },
         "core": {"allowed_network_hosts": []},
         "builder": {
@@ -175,11 +206,14 @@ def _settings(anchors: bytes) -> dict[str, Any]:
 
 
 def _read(
-    data: bytes, media_type: str, context: Any, store: bytes | None
+    data: bytes, media_type: str, context: Any, store: bytes | None, in_text: bool
 ) -> ManifestResult:
     stream = io.BytesIO(data)
-    with c2pa.Reader(media_type, stream, store, context=context) as reader:
-        result = manifest.parse(reader.json())
+    kind = ZIP_TYPES.get(media_type, media_type)
+    with c2pa.Reader(kind, stream, store, context=context) as reader:
+        result = manifest.parse(reader.json(), in_text=in_text)
+        if in_text:
+            result = replace(result, exclusions=manifest.exclusions(reader.crjson()))
         return replace(result, manifest=store or _store(reader, result.manifest_id))
 
 
@@ -209,7 +243,69 @@ def _failure(data: bytes, store: bytes | None, error: Exception) -> ManifestResu
     return ManifestResult(state="none", codes=(manifest.GENERAL_ERROR,))
 
 
-def _build(
+def draft(
+    data: bytes,
+    media_type: str,
+    definition: dict[str, Any],
+    parent: tuple[bytes, str] | None = None,
+    *,
+    embed: bool,
+    reserve: int = 0,
+) -> tuple[bytes, bytes]:
+    """A file and its manifest store as the library writes them, to be signed anew.
+
+    Its signature is a throw-away key's, whom nobody trusts: `Claimed` puts the store
+    right and has it signed.
+
+    Args:
+        data: as for `sign`.
+        media_type: as for `sign`; any, where the store is not put into the file.
+        definition: as for `sign`.
+        parent: as for `sign`.
+        embed: put the store into the file, rather than beside it.
+        reserve: bytes of room for the signature, beyond what the library leaves.
+
+    Raises:
+        UnsupportedFormat: the file is too large.
+        SigningError: the file is damaged.
+    """
+    _limit(data)
+    _check_parent(definition, parent)
+    output = io.BytesIO()
+    resources = definition.get("resources", {})
+    definition = {k: v for k, v in definition.items() if k != "resources"}
+    if reserve:
+        room = {"label": claims.RESERVE, "data": {"room": "0" * reserve}}
+        definition["assertions"] = [*definition["assertions"], room]
+    try:
+        with ExitStack() as stack:
+            settings = c2pa.Settings.from_dict(_settings(b""))
+            stack.enter_context(settings)
+            info = c2pa.C2paSignerInfo("ed25519", *_throw_away(), None)
+            signer = c2pa.Signer.from_info(info)
+            context = stack.enter_context(c2pa.Context(settings, signer))
+            builder = stack.enter_context(c2pa.Builder(definition, context=context))
+            if not embed:
+                builder.set_no_embed()
+            for name, content in resources.items():
+                builder.add_resource(name, io.BytesIO(content.encode()))
+            if parent is not None:
+                _add_parent(builder, *parent)
+            kind = ZIP_TYPES.get(media_type, media_type)
+            store = builder.sign(kind, io.BytesIO(data), output)
+    except c2pa.C2paError as error:
+        raise SigningError(f"signing {media_type} failed: {error}") from error
+    return output.getvalue(), store
+
+
+@functools.cache
+def _throw_away() -> tuple[bytes, bytes]:
+    """A chain and key for drafts: the library writes nothing without a signature."""
+    issued = authority.issue("draft", algorithm="ed25519")  # the fastest
+    return issued.chain_pem, issued.key_pem
+
+
+def _signed(
     data: bytes,
     media_type: str,
     definition: dict[str, Any],
@@ -219,27 +315,17 @@ def _build(
     embed: bool,
 ) -> tuple[bytes, bytes]:
     """The signed file and its manifest store."""
-    _limit(data)
-    _check_parent(definition, parent)
-    callback = Remembering(credential.signer)
-    output = io.BytesIO()
-    try:
-        with ExitStack() as stack:
-            signer = _native_signer(credential, callback)
-            settings = c2pa.Settings.from_dict(_settings(b""))
-            stack.enter_context(settings)
-            context = stack.enter_context(c2pa.Context(settings, signer))
-            builder = stack.enter_context(c2pa.Builder(definition, context=context))
-            if not embed:
-                builder.set_no_embed()
-            if parent is not None:
-                _add_parent(builder, *parent)
-            store = builder.sign(media_type, io.BytesIO(data), output)
-    except c2pa.C2paError as error:
-        if callback.failure is not None:  # the library swallows it
-            raise callback.failure from None
-        raise SigningError(f"signing {media_type} failed: {error}") from error
-    return output.getvalue(), store
+    reserve = max(0, cose.size(credential) - ROOM)
+    while True:
+        file, old = draft(
+            data, media_type, definition, parent, embed=embed, reserve=reserve
+        )
+        try:
+            store = Claimed(old).signed(credential, len(old) if embed else None)
+        except NoRoom as error:
+            reserve += error.missing
+            continue
+        return (splice(file, old, store) if embed else data), store
 
 
 def _check_parent(definition: dict[str, Any], parent: tuple[bytes, str] | None) -> None:
@@ -258,23 +344,6 @@ def _add_parent(builder: Any, data: bytes, media_type: str) -> None:
     builder.add_ingredient(ingredient, media_type, io.BytesIO(data))
 
 
-def _native_signer(credential: Credential, callback: Remembering) -> Any:
-    # A callback reserves 11.5 KB for the signature; a key in PEM only what it needs.
-    pem = credential.signer.pem
-    if pem is not None:
-        info = c2pa.C2paSignerInfo(
-            credential.algorithm,
-            credential.chain_pem,
-            pem,
-            None,  # not b"": that is an "internal error"
-        )
-        return c2pa.Signer.from_info(info)
-    algorithm = c2pa.C2paSigningAlg[credential.algorithm.upper()]
-    return c2pa.Signer.from_callback(
-        callback, algorithm, credential.chain_pem.decode(), None
-    )
-
-
 def _read_back(
     data: bytes,
     media_type: str,
@@ -283,13 +352,24 @@ def _read_back(
     *,
     embedded: bool,
 ) -> SignedAsset:
-    """What was signed, if a verifier finds it as it must be."""
     anchors = credential.root_pem or b""
     found = read(
         data, media_type, anchors=anchors, manifest=None if embedded else store
     )
-    expected = "trusted" if anchors else "valid"
-    if found.state != expected or not found.content_matches:
+    return checked(data, credential, store, found)
+
+
+def checked(
+    data: bytes, credential: Credential, store: bytes, found: ManifestResult
+) -> SignedAsset:
+    """What was signed, if a verifier found it as it must be.
+
+    Raises:
+        SigningError: it did not.
+    """
+    expected = "trusted" if credential.root_pem else "valid"
+    whole = found.manifest == store  # and not the draft, which nobody signed
+    if found.state != expected or not found.content_matches or not whole:
         raise SigningError(
             f"read back as {found.state!r} ({', '.join(found.codes) or 'no code'}), "
             f"expected {expected!r}: the file was not handed out. Check that root.pem "

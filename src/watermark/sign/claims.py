@@ -1,8 +1,9 @@
 """What is claimed about an output: a Record as a C2PA manifest definition.
 
-The definition is what c2pa-python's Builder takes. Section numbers are those of the
-C2PA 2.4 specification. The prompt is never claimed, nor any digest by which the
-ledger recognises an output.
+The definition is what c2pa-python's Builder takes, and ``resources`` beside it.
+Section numbers are those of the C2PA 2.4 specification. The prompt is not claimed
+unless it is given for that, and never any digest by which the ledger recognises an
+output.
 
 A record of origin ``altered`` says that somebody's finished file was marked here and
 that nobody here generated it. Its first action is then `c2pa.opened`, which names the
@@ -17,7 +18,7 @@ import functools
 import importlib.metadata
 from typing import Any
 
-from watermark.record import SCHEMA, Record
+from watermark.record import BINDING_PREFIX, SCHEMA, Record
 
 GENERATOR = "watermark-sdk"
 SPEC_VERSION = "2.4.0"  # 10.2.3.2; the conformance programme requires it
@@ -25,31 +26,71 @@ ACTIONS = "c2pa.actions.v2"
 SOFT_BINDING = "c2pa.soft-binding"
 DISCLOSURE = "c2pa.ai-disclosure"
 RECORD = "org.watermark-sdk.record"
+RESERVE = "org.watermark-sdk.reserve"  # room that the signature needs; never signed
+BOUND, UNBOUND = "c2pa.watermarked.bound", "c2pa.watermarked.unbound"
 PARENT = "parent"  # joins the opened action to its ingredient while signing
 
-GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+PROVIDER = "org.watermark-sdk.provider"
+FINGERPRINT = f"{BINDING_PREFIX}.fingerprint.1"  # `watermark.assets.fingerprint`
+MODEL, PROMPT = "model", "prompt"  # join the created action to its ingredients
+
+# 18.15.4.5. The last one is for tables and the like, which are no media.
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = _IPTC + "trainedAlgorithmicMedia"
+SOURCES = {
+    "trained": GENERATED,
+    "composite": _IPTC + "compositeWithTrainedAlgorithmicMedia",
+    "data": "http://c2pa.org/digitalsourcetype/trainedAlgorithmicData",
+}
 
 Json = dict[str, Any]
 
 
-def definition(record: Record) -> Json:
-    """The manifest definition for one output."""
-    assertions = [_assertion(ACTIONS, _actions(record))]
-    assertions += [
-        _assertion(SOFT_BINDING, _soft_binding(mark.binding, mark.mark_id))
+def definition(record: Record, *, prompt: str | None = None) -> Json:
+    """The manifest definition for one output.
+
+    Args:
+        record: what is known of the output.
+        prompt: that it was generated from, to be published with it. It can hold
+            personal data, and a record never does.
+    """
+    assertions = [_assertion(ACTIONS, _actions(record, prompt))]
+    # Those of the marks first, in the marks' order: they are tied to their actions
+    # by it (`watermark.sign.reseal`).
+    bindings = [
+        (mark.binding, mark.mark_id)
         for mark in record.marks
         if mark.mark_id and mark.coverage > 0
     ]
-    if record.origin == "created":
+    if record.fingerprint:
+        bindings.append((FINGERPRINT, record.fingerprint))
+    assertions += [
+        _assertion(SOFT_BINDING, _soft_binding(algorithm, value))
+        for algorithm, value in bindings
+    ]
+    if _generated(record):
         assertions.append(_assertion(DISCLOSURE, _disclosure(record)))
     assertions.append(_assertion(RECORD, _record(record)))
-    return {"claim_generator_info": [_generator()], "assertions": assertions}
+    if record.about:
+        assertions.append(_assertion(PROVIDER, record.about.to_dict()))
+    manifest: Json = {
+        "claim_generator_info": [_generator()],
+        "assertions": assertions,
+    }
+    if ingredients := _ingredients(record, prompt):
+        manifest["ingredients"] = ingredients
+    return manifest | ({"resources": {PROMPT: prompt}} if prompt is not None else {})
 
 
 def needs_parent(manifest_definition: Json) -> bool:
     """Whether the input file has to be added as the parent ingredient."""
     actions = manifest_definition["assertions"][0]["data"]["actions"]
     return bool(actions[0]["action"] == "c2pa.opened")
+
+
+def _generated(record: Record) -> bool:
+    """Whether a model had a hand in it, as far as is known."""
+    return record.origin == "created" or record.source is not None
 
 
 def _assertion(label: str, data: Json) -> Json:
@@ -69,22 +110,40 @@ def _version() -> str:
         return "0"
 
 
-def _actions(record: Record) -> Json:
-    first: Json = {"action": "c2pa.created", "digitalSourceType": GENERATED}
+def _actions(record: Record, prompt: str | None) -> Json:
+    made = _made(record, prompt)
+    actions = [made]
     if record.origin == "altered":
-        first = {"action": "c2pa.opened", "parameters": {"ingredientIds": [PARENT]}}
-    first["when"] = record.created_at
-    if record.system:
-        first["softwareAgent"] = _agent(record.system)
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [PARENT]}}
+        # 18.15.2 wants one created or opened action first, and on opened no source:
+        # a change by a model is an action of its own.
+        actions = [opened | {"when": record.created_at}]
+        if record.source is not None:
+            actions.append(made | {"action": "c2pa.edited"})
+        elif record.system:
+            actions[0]["softwareAgent"] = _agent(record.system)
     # A mark that carries an identifier is bound by the soft binding that repeats it;
     # one that only says "present" is unbound (18.15.5). One that covers nothing is
     # not there, and is not claimed.
-    marked = [
-        {"action": f"c2pa.watermarked.{'bound' if mark.mark_id else 'unbound'}"}
+    actions += [
+        {"action": BOUND if mark.mark_id else UNBOUND}
         for mark in record.marks
         if mark.coverage > 0
     ]
-    return {"allActionsIncluded": True, "actions": [first, *marked]}
+    return {"allActionsIncluded": True, "actions": actions}
+
+
+def _made(record: Record, prompt: str | None) -> Json:
+    action: Json = {
+        "action": "c2pa.created",
+        "digitalSourceType": SOURCES[record.source or "trained"],
+        "when": record.created_at,
+    }
+    if record.system:
+        action["softwareAgent"] = _agent(record.system)
+    if used := [each["label"] for each in _ingredients(record, prompt)]:
+        action["parameters"] = {"ingredientIds": used}
+    return action
 
 
 def _agent(system: str) -> Json:
@@ -92,17 +151,44 @@ def _agent(system: str) -> Json:
     return {"name": name, "version": version} if slash and name else {"name": system}
 
 
+def _ingredients(record: Record, prompt: str | None) -> list[Json]:
+    """The model, where it is known which one, and the prompt, where it is given."""
+    found: list[Json] = []
+    if record.model_id and _generated(record):
+        types = ["c2pa.types.generator", record.model_type or "c2pa.types.model"]
+        model = _input(MODEL, "application/octet-stream", types)
+        found.append(model | {"title": record.model_id})
+    if prompt is not None:
+        prompted = _input(PROMPT, "text/plain", ["c2pa.types.generator.prompt"])
+        data = {"format": "text/plain", "identifier": PROMPT}
+        found.append(prompted | {"data": data})
+    return found
+
+
+def _input(label: str, media_type: str, types: list[str]) -> Json:
+    return {
+        "label": label,
+        "format": media_type,
+        "relationship": "inputTo",
+        "data_types": [{"type": each} for each in types],
+    }
+
+
 def _soft_binding(algorithm: str, value: bytes) -> Json:
-    # The library writes a text string where 18.10.2 wants bytes (c2pa-rs#2689), so
-    # the value is base64, as in the lookup API of the specification.
+    # In JSON as base64; what is signed is a byte string (`watermark.sign.reseal`).
     text = base64.b64encode(value).decode()
     return {"alg": algorithm, "blocks": [{"scope": {}, "value": text}]}
 
 
 def _disclosure(record: Record) -> Json:
-    disclosure = {"modelType": "c2pa.types.model"}  # 18.28: the one required field
+    # 18.28: the type is the one required field.
+    disclosure: Json = {"modelType": record.model_type or "c2pa.types.model"}
     if record.model:
         disclosure["modelName"] = record.model
+    if record.model_id:
+        disclosure["modelIdentifier"] = record.model_id
+    if record.oversight:
+        disclosure["contentProfile"] = {"humanOversightLevel": record.oversight}
     return disclosure
 
 

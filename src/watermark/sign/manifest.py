@@ -12,7 +12,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from watermark.sign.claims import RECORD, SOFT_BINDING
@@ -30,6 +30,7 @@ CONTENT_HASH_CODES = frozenset(
         "assertion.dataHash.mismatch",
         "assertion.bmffHash.mismatch",
         "assertion.boxesHash.mismatch",
+        "assertion.collectionHash.mismatch",
     }
 )
 CONTENT_MATCH_CODES = frozenset(
@@ -37,9 +38,14 @@ CONTENT_MATCH_CODES = frozenset(
         "assertion.dataHash.match",
         "assertion.bmffHash.match",
         "assertion.boxesHash.match",
+        "assertion.collectionHash.match",
     }
 )
 SIGNATURE_GOOD, SIGNER_TRUSTED = "claimSignature.validated", "signingCredential.trusted"
+SIGNER_UNKNOWN = "signingCredential.untrusted"
+# All that the library knows of manifests in text: it looks for none there, so where
+# one is excluded from the hash it says this. `watermark.sign.text` looks itself.
+NOT_LOCATED = "data hash exclusion does not match the manifest location in the asset"
 
 _STATES: dict[str, State] = {"Trusted": "trusted", "Valid": "valid"}
 _RECORD_ID = re.compile(r"[0-9a-f]{32}")
@@ -66,6 +72,8 @@ class ManifestResult:
             wrong: what a manifest looked up for a re-encoded file shows.
         content_matches: the content hash was checked, and it matches.
         manifest: the bytes of the manifest store.
+        exclusions: start and length of what the hard binding leaves out, in bytes;
+            only of a text.
     """
 
     state: State
@@ -79,16 +87,23 @@ class ManifestResult:
     remote_url: str | None = None
     content_only_broken: bool = False
     content_matches: bool = False
-    manifest: bytes | None = None
+    manifest: bytes | None = field(default=None, repr=False)
+    exclusions: tuple[tuple[int, int], ...] = ()
 
 
-def unreadable() -> ManifestResult:
+def unreadable(code: str = GENERAL_ERROR) -> ManifestResult:
     """The result for a manifest that is there and cannot be read."""
-    return ManifestResult(state="invalid", codes=(GENERAL_ERROR,))
+    return ManifestResult(state="invalid", codes=(code,))
 
 
-def parse(report: str) -> ManifestResult:
-    """Read the library's JSON report; anything unexpected is `unreadable`."""
+def parse(report: str, *, in_text: bool = False) -> ManifestResult:
+    """Read the library's JSON report; anything unexpected is `unreadable`.
+
+    Args:
+        report: as the library wrote it.
+        in_text: the manifest was found in a text, and the caller compares the place
+            with the exclusion: that the library cannot do so counts for nothing.
+    """
     if len(report) > MAX_REPORT_CHARS:
         return unreadable()
     try:
@@ -99,7 +114,49 @@ def parse(report: str) -> ManifestResult:
     active = _get(_get(data, "manifests"), label)
     if not label or not isinstance(active, dict):
         return unreadable()
+    if in_text:
+        data = _without_location(data)
     return _judged(data, _claimed(label, active))
+
+
+def exclusions(report: str) -> tuple[tuple[int, int], ...]:
+    """Start and length of what the hard binding leaves out, from the crJSON report."""
+    if len(report) > MAX_REPORT_CHARS:
+        return ()
+    try:
+        data = json.loads(report)
+    except (ValueError, RecursionError):
+        return ()
+    active = next(_dicts(_get(data, "manifests")), None)
+    binding = _get(_get(active, "assertions"), "c2pa.hash.data")
+    return tuple(
+        (each["start"], each["length"])
+        for each in _dicts(_get(binding, "exclusions"))
+        if type(each.get("start")) is int and type(each.get("length")) is int
+    )
+
+
+def _without_location(data: dict[str, Any]) -> dict[str, Any]:
+    """The report, as it would be if the library knew where a text's manifest lies."""
+    results = _get(data, "validation_results")
+    active = _get(results, "activeManifest")
+    failures = _get(active, "failure")
+    if not isinstance(failures, list) or not isinstance(results, dict):
+        return data
+    rest = [f for f in failures if _get(f, "explanation") != NOT_LOCATED]
+    if len(rest) == len(failures):
+        return data
+    passed, failed = set(_codes(active, "success")), set(_codes({"f": rest}, "f"))
+    state = "Invalid"
+    sound = SIGNATURE_GOOD in passed and passed & CONTENT_MATCH_CODES
+    if sound and len(rest) == len(failures) - 1 and not _ingredient_codes(results):
+        if not rest and SIGNER_TRUSTED in passed:
+            state = "Trusted"
+        elif rest and failed == {SIGNER_UNKNOWN}:
+            state = "Valid"
+    active = {**active, "failure": rest}
+    results = {**results, "activeManifest": active}
+    return {**data, "validation_state": state, "validation_results": results}
 
 
 def _claimed(label: str, active: dict[str, Any]) -> ManifestResult:

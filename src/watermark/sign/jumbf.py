@@ -1,0 +1,137 @@
+"""Manifest stores as JUMBF boxes (ISO 19566-5; C2PA 2.4, 11.1).
+
+Only what is written here is read here: a store that the native library made a moment
+ago, whose active manifest is taken apart and put together again. Stores of strangers
+are read by the native library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cbor2
+
+from watermark.errors import SigningError
+
+ASSERTIONS, CLAIM, SIGNATURE = "c2pa.assertions", "c2pa.claim.v2", "c2pa.signature"
+
+# 11.1.4.1: four letters and the rest of a UUID name the type of a superbox.
+_TYPE = bytes.fromhex("00110010800000aa00389b71")
+_REQUESTABLE_LABEL = b"\x03"
+_SALTED = 0x10  # a private box follows the label: the salt, c2sh (8.4.2.1)
+
+
+@dataclass(slots=True)
+class Manifest:
+    """The active manifest of a store, apart.
+
+    Attributes:
+        earlier: the boxes of the other manifests (ingredients), unchanged.
+        label: URN of this manifest.
+        assertions: payload of each assertion's superbox by label, in their order.
+        claim: the claim's map.
+    """
+
+    earlier: bytes
+    label: str
+    assertions: dict[str, bytes]
+    claim: dict[str, Any]
+
+    def content(self, label: str) -> Any:
+        """What a CBOR assertion holds."""
+        return cbor2.loads(_content(self.assertions[label]))
+
+    def replace(self, label: str, content: Any) -> None:
+        """Put other content into a CBOR assertion; its salt stays."""
+        first = next(boxes(self.assertions[label]))
+        self.assertions[label] = _box(*first) + _box(b"cbor", encode(content))
+
+    def reference(self, label: str) -> dict[str, Any]:
+        """The hashed URI of an assertion (8.4.2.3: without the superbox's header)."""
+        return {
+            "url": f"self#jumbf={ASSERTIONS}/{label}",
+            "hash": hashlib.sha256(self.assertions[label]).digest(),
+        }
+
+    def store(self, claim: bytes, signature: bytes) -> bytes:
+        """The whole store, with these bytes as claim and COSE signature."""
+        assertions = b"".join(_box(b"jumb", each) for each in self.assertions.values())
+        active = _superbox(
+            b"c2ma",
+            self.label,
+            _superbox(b"c2as", ASSERTIONS, assertions),
+            _superbox(b"c2cl", CLAIM, _box(b"cbor", claim)),
+            _superbox(b"c2cs", SIGNATURE, _box(b"cbor", signature)),
+        )
+        return _superbox(b"c2pa", "c2pa", self.earlier, active)
+
+
+def parse(store: bytes) -> Manifest:
+    """Take the active manifest, which is the last one, out of a store.
+
+    Raises:
+        SigningError: not a store as the native library writes them.
+    """
+    try:
+        ((_, whole),) = boxes(store)
+        _, *manifests = boxes(whole)
+        active = list(boxes(manifests[-1][1]))
+        parts = {_label(each): _content(each) for _, each in active[1:]}
+        assertions = {_label(each): each for _, each in boxes(parts[ASSERTIONS])}
+        return Manifest(
+            earlier=b"".join(_box(*each) for each in manifests[:-1]),
+            label=_label(manifests[-1][1]),
+            assertions=assertions,
+            claim=cbor2.loads(parts[CLAIM]),
+        )
+    except (struct.error, LookupError, ValueError, cbor2.CBORError) as error:
+        raise SigningError(
+            f"this is no manifest store as c2pa-python 0.38 writes them: {error!r}"
+        ) from error
+
+
+def encode(value: Any) -> bytes:
+    """Deterministic CBOR (RFC 8949, 4.2.1), which 10.1 wants of a claim."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and payload of each box.
+
+    Raises:
+        ValueError: a length that does not fit.
+    """
+    place = 0
+    while place < len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if not 8 <= length <= len(data) - place:
+            raise ValueError(f"a box of {length} bytes in {len(data) - place}")
+        yield kind, data[place + 8 : place + length]
+        place += length
+
+
+def _box(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I4s", len(payload) + 8, kind) + payload
+
+
+def _superbox(kind: bytes, label: str, *content: bytes) -> bytes:
+    about = kind + _TYPE + _REQUESTABLE_LABEL + label.encode() + b"\0"
+    return _box(b"jumb", _box(b"jumd", about) + b"".join(content))
+
+
+def _label(payload: bytes) -> str:
+    """The label in the description box that starts a superbox's payload."""
+    _, about = next(boxes(payload))
+    return about[17:].partition(b"\0")[0].decode()
+
+
+def _content(payload: bytes) -> bytes:
+    """What follows the description box; of a single CBOR box, its payload."""
+    about, *content = boxes(payload)
+    if len(content) == 1 and content[0][0] == b"cbor":
+        return content[0][1]
+    return payload[8 + len(about[1]) :]

@@ -1,0 +1,193 @@
+"""Texts that carry their manifest, or have it beside them: sign and read.
+
+* ``wrapper``     invisible characters at the end of any text (C2PA 2.4, A.8)
+* ``structured``  a comment in source code, or Markdown's front matter (A.9)
+* ``html``        an element in the head of a page (A.7)
+* ``sidecar``     a file beside the text, which stays as it is
+
+Each reader finds the manifest and what carries it; the native library, which knows
+nothing of manifests in text, checks the rest: signature, trust, hash. That the hash
+leaves out exactly what carries the manifest is checked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+from watermark.errors import SigningError, UnsupportedFormat
+from watermark.sign import c2pa, cose, html, manifest, text_structured, text_wrapper
+from watermark.sign.c2pa import SignedAsset
+from watermark.sign.credential import Credential
+from watermark.sign.manifest import ManifestResult
+from watermark.sign.place import Linked, Located, Place, Unusable
+from watermark.sign.reseal import Claimed
+
+Carrier = Literal["wrapper", "structured", "html", "sidecar"]
+CARRIERS: tuple[Carrier, ...] = ("wrapper", "structured", "html", "sidecar")
+
+MISPLACED = "assertion.dataHash.malformed"  # 15.12.1.3.1, step 3
+MEDIA_TYPE = "text/plain"  # as the native library is told: it reads no other text
+
+Ranges = list[dict[str, int]]
+
+
+def sign(
+    data: bytes,
+    definition: dict[str, Any],
+    credential: Credential,
+    *,
+    carrier: Carrier,
+    suffix: str = ".md",
+    parent: tuple[bytes, str] | None = None,
+) -> SignedAsset:
+    """Sign a text and read it back.
+
+    Args:
+        data: the text, UTF-8.
+        definition: from `watermark.sign.claims.definition`.
+        credential: who signs; for ``wrapper`` now and then more than once.
+        carrier: where the manifest goes; see this module.
+        suffix: of the file's name; ``structured`` writes the comments of such files.
+        parent: the input and its media type, where the first action is `c2pa.opened`.
+
+    Raises:
+        UnsupportedFormat: this text cannot carry a manifest so; or it is too large.
+        SigningError: it carries a manifest already, or the read-back was not as it
+            must be.
+        Exception: whatever a signing callback raised.
+    """
+    if carrier not in CARRIERS:
+        raise UnsupportedFormat(
+            f"found carrier {carrier!r}, expected one of {', '.join(CARRIERS)}"
+        )
+    if not data:
+        raise UnsupportedFormat(
+            "an empty text cannot be signed: there is nothing in it"
+        )
+    if locate(data) is not None:
+        raise SigningError(
+            "this text carries a manifest already, which another one would break: "
+            "embed the text as it was generated"
+        )
+    if carrier == "sidecar":
+        return c2pa.sign_sidecar(
+            data, MEDIA_TYPE, definition, credential, parent=parent
+        )
+    content = _normal(data) if carrier == "wrapper" else data
+    _, draft = c2pa.draft(content, MEDIA_TYPE, definition, parent, embed=False)
+
+    def claim(ranges: Ranges) -> Claimed:
+        digest = hashlib.sha256(content).digest()
+        binding = {"exclusions": ranges, "alg": "sha256", "hash": digest, "pad": b""}
+        return Claimed(draft, binding)
+
+    if carrier == "wrapper":
+        signed, store = text_wrapper.write(content, claim, credential)
+    elif carrier == "html":
+        signed, store = _inserted(lambda s: html.write(content, s), claim, credential)
+    else:
+        signed, store = _inserted(
+            lambda s: text_structured.write(content, suffix, s), claim, credential
+        )
+    found = read(signed, anchors=credential.root_pem or b"")
+    return c2pa.checked(signed, credential, store, found)
+
+
+def read(
+    data: bytes, *, anchors: bytes = b"", sidecar: bytes | None = None
+) -> ManifestResult:
+    """What the manifest in a text says, or the one beside it if it holds none.
+
+    Hostile content is a result.
+
+    Args:
+        data: the text, as it came.
+        anchors: PEM certificates that are trusted; with none, no signer is.
+        sidecar: a manifest store from beside the file or from a repository.
+
+    Raises:
+        UnsupportedFormat: the text is too large.
+        KeyFileError: `anchors` are not PEM certificates.
+    """
+    place = locate(data)
+    if isinstance(place, Unusable) and place.meant:
+        return manifest.unreadable(place.code)
+    if isinstance(place, Located):
+        return _read(place, anchors)
+    if sidecar is not None:
+        return c2pa.read(data, MEDIA_TYPE, anchors=anchors, manifest=sidecar)
+    if isinstance(place, Linked):
+        return ManifestResult(state="remote", remote_url=place.url)
+    if isinstance(place, Unusable):
+        return ManifestResult(state="none", codes=(place.code,))
+    return ManifestResult(state="none")
+
+
+def locate(data: bytes) -> Place | None:
+    """Where the manifest of a text is; several ways at once are none that counts."""
+    readers = (text_wrapper.locate, html.locate, text_structured.locate)
+    found = [place for reader in readers if (place := reader(data)) is not None]
+    meant = [p for p in found if not isinstance(p, Unusable) or p.meant]
+    if len(meant) > 1:
+        return Unusable()
+    return next(iter(meant or found), None)
+
+
+def content(data: bytes) -> bytes:
+    """The text that a manifest in it speaks of: without what carries the manifest.
+
+    Detectors read this: a mark is in the words, and two thousand invisible characters
+    after them are none.
+    """
+    place = locate(data)
+    if not isinstance(place, Located) or not place.ranges:
+        return data
+    start, length = max(place.ranges, key=lambda r: r[1])
+    return place.data[:start] + place.data[start + length :]
+
+
+def _read(place: Located, anchors: bytes) -> ManifestResult:
+    found = c2pa.read(
+        place.data, MEDIA_TYPE, anchors=anchors, manifest=place.store, in_text=True
+    )
+    excluded = found.exclusions
+    if len(excluded) == 1 and excluded[0] in place.ranges:
+        return found
+    # The hash is not computed then (step 3), and what the library said of it is moot.
+    codes = [c for c in found.codes if c not in manifest.CONTENT_HASH_CODES]
+    return replace(
+        found,
+        state="invalid",
+        codes=(MISPLACED, *codes),
+        content_matches=False,
+        content_only_broken=not codes
+        and (found.content_only_broken or found.state == "trusted"),
+    )
+
+
+def _inserted(
+    write: Callable[[bytes], tuple[bytes, int, int]],
+    claim: Callable[[Ranges], Claimed],
+    credential: Credential,
+) -> tuple[bytes, bytes]:
+    """A text whose manifest takes the same bytes, whatever it says."""
+    unsigned = cose.unsigned(credential)
+    ranges: Ranges = [{"start": 0, "length": 0}]
+    for _ in range(4):  # the numbers in it take more bytes once they are known
+        store = claim(ranges).store(unsigned)
+        _, start, length = write(store)
+        if ranges == [{"start": start, "length": length}]:
+            break
+        ranges = [{"start": start, "length": length}]
+    store = claim(ranges).signed(credential, len(store))
+    return write(store)[0], store
+
+
+def _normal(data: bytes) -> bytes:
+    try:
+        return text_wrapper.normalise(data.decode()).encode()
+    except ValueError as error:  # of UnicodeDecodeError too
+        raise UnsupportedFormat(f"this text cannot be wrapped: {error}") from error
