@@ -2,9 +2,9 @@
 
     python -m benchmarks diffusion --only pixel --data DIR
 
-DIR/photos holds unpacked wallpaper packages of Debian (mate-backgrounds and
-plasma-workspace-wallpapers); scikit-image's pictures join them if it is installed. Each
-photograph gives its 512x512 crops without overlap. Beside it invisible-watermark
+DIR/photos holds unpacked wallpaper packages of Debian (lomiri-wallpapers-16.04,
+lomiri-wallpapers-20.04 and lxqt-themes). Each photograph gives its 512x512 crops
+without overlap. Beside it invisible-watermark
 (dwtDct and dwtDctSvd, 64 bits), if it is importable: its detector is told the payload.
 """
 
@@ -41,16 +41,18 @@ Pixels = NDArray[np.uint8]
 FPR = 1e-6
 SIDE = 512
 OURS = "pixel"
-# Photographs among the wallpapers: the rest are drawings and renderings.
+# Photographs among the wallpapers: the rest are drawings and renderings. None of them
+# had a part in choosing the scheme's amplitudes (docs/decisions/0004-pixel.md).
 PHOTOS = (
-    *("Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird"),
-    *("RainDrops", "Storm", "TwoWings", "Wood", "YellowFlower"),
-    *("BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow"),
-    *("FallenLeaf", "Grey", "Kite", "OneStandsOut", "Path", "Volna", "summer_1am"),
-)
-SKIMAGE = (
-    *("astronaut.png", "hubble_deep_field.jpg", "retina.jpg", "camera.png"),
-    *("moon.png", "brick.png", "grass.png", "gravel.png"),
+    *("Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Picture_0B_by_freespace"),
+    *("Picture_1A_by_freespace", "Wine_by_Jakkub_Mede", "Kleiber_by_Lukas_Baubkus"),
+    *("aitzgorri_by_Aitzol_Berasategi", "analogpattern_by_Peter_Nerlich"),
+    *("free_by_Peter_Nerlich", "friends_by_Aitzol_Berasategi"),
+    *("greentock_by_Peter_Nerlich", "life_by_Aitzol_Berasategi"),
+    *("picosdeeuropa_by_Aitzol_Berasategi", "seeding_by_Clements_Engelhardt"),
+    *("sunset_by_Aitzol_Berasategi", "umang_by_Abhishek_Mudgal"),
+    *("Butterfly-Kenneth-Wimer", "Valendas", "after-the-rain", "appleflower", "beam"),
+    *("butterfly", "cloud", "drop", "flowers", "fog", "this-is-not-windows"),
 )
 MOST = 12  # crops of one photograph
 ALPHAS = (1e-1, 1e-2, 1e-3)
@@ -99,7 +101,7 @@ def measure(options: Options) -> Part:
 
 
 def photographs(options: Options) -> list[Path]:
-    """The largest file of each photograph, and scikit-image's.
+    """The largest file of each photograph.
 
     Raises:
         Unavailable: there are none.
@@ -114,15 +116,8 @@ def photographs(options: Options) -> list[Path]:
             [name] = named
             if min(size) >= SIDE and math.prod(size) > _area(found.get(name)):
                 found[name] = path
-    try:
-        import skimage.data
-
-        standard = Path(str(skimage.data.data_dir))
-        found |= {n: standard / n for n in SKIMAGE if (standard / n).is_file()}
-    except ImportError:
-        pass
     if not found:
-        raise Unavailable("no photographs: --data DIR with DIR/photos, or scikit-image")
+        raise Unavailable("no photographs: --data DIR with DIR/photos")
     return [found[name] for name in sorted(found)]
 
 
