@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from watermark.detectors import geometry, signs
 from watermark.detectors.base import Score
 from watermark.detectors.geometry import Geometry
+from watermark.kernels import pixel_coefficients
 from watermark.kernels.reference_pixel import CLIP
 from watermark.schemes.pixel import (
     BLOCK,
@@ -27,7 +28,6 @@ from watermark.schemes.pixel import (
     TILE,
     Code,
     checked,
-    pixel_coefficients,
 )
 
 LARGEST = 1024  # of a weight, as `watermark.kernels.pilot_search` takes it

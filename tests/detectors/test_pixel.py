@@ -16,9 +16,10 @@ from tests.pictures import Pixels, jpeg, photograph
 from watermark.detectors import geometry, pixel, signs
 from watermark.detectors.geometry import Geometry
 from watermark.errors import InvalidSignal
+from watermark.kernels import pixel_coefficients
 from watermark.keys import Key
 from watermark.schemes import SCHEMES
-from watermark.schemes.pixel import Code, mark, pixel_coefficients
+from watermark.schemes.pixel import Code, mark
 
 RNG = np.random.default_rng
 

@@ -10,8 +10,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from tests.pictures import photograph
 
+from watermark.kernels import pixel_coefficients, pixel_embed
 from watermark.kernels import reference_pixel as reference
-from watermark.schemes.pixel import pixel_coefficients, pixel_embed
 
 SIZES = [(8, 8), (24, 40), (33, 71), (7, 90), (100, 15)]
 KINDS = ["photograph", "noise", "flat", "stripes"]

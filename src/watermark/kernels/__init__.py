@@ -55,6 +55,10 @@ if find_spec("watermark.kernels._prf") is None:  # built with WATERMARK_PURE=1
     from watermark.kernels.reference_payload import (
         trellis256_decode as trellis256_decode,
     )
+    from watermark.kernels.reference_pixel import (
+        pixel_coefficients as pixel_coefficients,
+    )
+    from watermark.kernels.reference_pixel import pixel_embed as pixel_embed
     from watermark.kernels.reference_sequences import Sequences as Sequences
     from watermark.kernels.reference_sequences import collision_nats as collision_nats
     from watermark.kernels.reference_tournament import (
@@ -94,6 +98,8 @@ else:
     from watermark.kernels._payload import role_words as role_words
     from watermark.kernels._payload import rs_decode as rs_decode
     from watermark.kernels._payload import trellis256_decode as trellis256_decode
+    from watermark.kernels._pixel import pixel_coefficients as pixel_coefficients
+    from watermark.kernels._pixel import pixel_embed as pixel_embed
     from watermark.kernels._prf import siphash128 as siphash128
     from watermark.kernels._prf import stream as stream
     from watermark.kernels._prf import words as words

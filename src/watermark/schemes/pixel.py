@@ -31,21 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import InvalidSignal
-from watermark.kernels import BACKEND, stream
+from watermark.kernels import pixel_coefficients, pixel_embed, stream
 from watermark.keys import KeyRecord, Parameter
 from watermark.prf import state, tag
 from watermark.schemes import template
 from watermark.schemes.base import Scheme, within
 from watermark.schemes.signs import MARK_ID_BYTES, SignCode
-
-if BACKEND == "reference":
-    from watermark.kernels.reference_pixel import (
-        pixel_coefficients as pixel_coefficients,
-    )
-    from watermark.kernels.reference_pixel import pixel_embed as pixel_embed
-else:
-    from watermark.kernels._pixel import pixel_coefficients as pixel_coefficients
-    from watermark.kernels._pixel import pixel_embed as pixel_embed
 
 BLOCK = 8  # pixels on a side
 COEFFICIENTS = 9  # of each block
