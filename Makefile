@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-.PHONY: demo test test-full lint types bench docs clean
+.PHONY: demo test test-full lint types bench conformance tamper docs clean
 
 demo: $(VENV)/.installed ; $(BIN)/wm demo
 test: $(VENV)/.installed ; $(BIN)/python -m pytest
@@ -11,6 +11,9 @@ test-full: $(VENV)/.installed ; $(BIN)/python -m pytest && $(BIN)/python -m benc
 lint: $(VENV)/.installed ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && PATH="$(abspath $(BIN)):$$PATH" cython-lint kernels && $(BIN)/lint-imports
 types: $(VENV)/.installed ; $(BIN)/mypy
 bench: $(VENV)/.installed ; $(BIN)/python -m benchmarks all --full --out benchmarks/results
+# DATA: C2PA's published rubrics
+conformance: $(VENV)/.installed ; $(BIN)/python -m benchmarks.conformance $(DATA)
+tamper: $(VENV)/.installed ; $(BIN)/python -m benchmarks.conformance.tampering --full
 docs: $(VENV)/.installed ; $(BIN)/python -m pdoc --output-directory build/docs watermark
 clean: ; rm -rf build dist .venv demo
 

@@ -67,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report.write(args.out, results[-1:])
     if args.json:
         printed: dict[str, object] = {"schema": report.SCHEMA, "results": results}
-        for (
-            data
-        ) in results:  # of the coverage: a row for each class, where it is looked for
+        for data in results:  # a row for each class of the coverage
             printed |= {k: data.pop(k) for k in ("classes", "modular") if k in data}
         print(json.dumps(printed, indent=1))
     else:

@@ -321,10 +321,10 @@ def test_a_text_is_not_saved_under_another_type(
 
 
 @unmarked
-def test_a_carrier_that_is_not_there_yet_is_refused(w: Watermark) -> None:
+def test_a_carrier_that_a_text_cannot_have_is_refused(w: Watermark) -> None:
     """Never sign less than was asked without a word."""
     with pytest.raises(WatermarkError):
-        w.embed("A text.\n", carrier="wrapper")  # type: ignore[arg-type]  # tested
+        w.embed("A text.\n", carrier="html")  # tested
 
 
 @unmarked

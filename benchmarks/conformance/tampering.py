@@ -287,7 +287,9 @@ def _loose_in_container(data: bytes, store: bytes) -> frozenset[int]:
         loose |= {*range(brands), *range(head, at)}
     else:  # ZIP: the manifest's own local header, and its checksum in the directory
         name = b"META-INF/content_credential.c2pa"
-        loose |= set(range(data.rfind(b"PK\3\4", 0, at), at))
+        # The library leaves the old directory where it was, before its own member:
+        # dead bytes, which no reader of archives looks at.
+        loose |= set(range(min(data.find(b"PK\1\2"), at), at))
         directory = data.rfind(name) - 46
         loose |= set(range(directory + 16, directory + 20))
     return frozenset(loose)

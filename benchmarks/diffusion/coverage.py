@@ -38,6 +38,17 @@ from watermark.schemes import noise
 
 FPR = 1e-6
 SIDES = (64, 128, 256)  # pixels; latents of fewer than 1,024 numbers carry no code
+# Sides and forms of a prepare method's pictures, tried in turn.
+PICTURES = (
+    (128, 0),
+    (128, 1),
+    (128, 3),
+    (64, 1),
+    (64, 2),
+    (256, 0),
+    (256, 1),
+    (512, 0),
+)
 SECONDS = 6  # of CPU time, for one attempt
 SHARE = 0.84
 CLASSES, FAMILIES, MODULAR = 215, 30, 15
@@ -129,13 +140,18 @@ def _attempt(kind: Any, run: Callable[..., None], *, text: bool) -> Row:
     row = Row(kind.__name__, family, "failed")
     seen = _Seen()
     try:
-        built = instance.build(kind, text=text)
+        try:
+            built = instance.build(kind, text=text)
+        except AttributeError:  # its __init__ asks what encodes prompts for a size
+            built = instance.build(kind)
     except Exception as error:
         return replace(row, reason=f"cannot be built: {_said(error)}")
     row = replace(row, stand_in=bool(built.stand_ins))
     reason = "the draw was not found"
     try:
-        run(kind, built.pipe, seen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run(kind, built.pipe, seen)
     except UnsupportedPipeline as error:
         reason = _said(error)
         if " draws no " in str(error) or "makes neither" in str(error):
@@ -152,7 +168,8 @@ def _attempt(kind: Any, run: Callable[..., None], *, text: bool) -> Row:
             returned=returned,
             log10_p=p,
         )
-    if seen.drawn and all(draw.ndim < 3 for draw in seen.drawn):
+    vectors = bool(seen.drawn) and all(draw.ndim < 3 for draw in seen.drawn)
+    if vectors and reason.startswith("NotMarked"):
         reason = "draws an embedding, no latents"
         return replace(row, status="not applicable", reason=reason)
     return replace(row, reason=reason)
@@ -183,7 +200,7 @@ def _prepared(kind: Any, pipe: Any, seen: _Seen) -> None:
     name = names[-1]
     original = type(pipe)
     last: Exception = RuntimeError("no attempt")
-    for side, variant in ((128, 0), (128, 1), (64, 1), (64, 2), (256, 0), (256, 1)):
+    for side, variant in PICTURES:
 
         def call(self: Any, side: int = side, variant: int = variant) -> Any:
             method = getattr(self, name)
@@ -322,9 +339,7 @@ def rows(
     ]
     chosen = [n for n in known["loads"] if names is None or n in names]
     tracked = options.track(chosen, "coverage") if options else chosen
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found += [check(name) for name in tracked]
+    found += [check(name) for name in tracked]
     return sorted(found, key=lambda row: row.name)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import (
     Self,
     TypeVar,
     Unpack,
+    get_args,
 )
 
 from watermark import finished, verification
@@ -45,7 +47,7 @@ from watermark.store.leaf import CONTENT, Entry
 from watermark.tokenizer import TextTokenizer
 from watermark.verifier import Options, Verifier
 
-Carrier = Literal["sidecar"]
+Carrier = Literal["sidecar", "wrapper", "structured", "html"]
 
 
 class Watermark:
@@ -194,7 +196,9 @@ class Watermark:
         Args:
             asset: text, bytes, a path, a PIL image or Audio.
             record: the record to publish under, where it cannot be found.
-            carrier: how a text carries its manifest: ``"sidecar"``, a file beside it.
+            carrier: how a text carries its manifest: ``"sidecar"``, a file beside it
+                (default); ``"wrapper"``, invisible characters at its end;
+                ``"structured"``, a comment or front matter; ``"html"``, in the head.
             format: container of a PIL image: ``"png"``, ``"jpeg"`` or ``"webp"``; by
                 default the suffix at `Marked.save` decides.
             mark: whether finished media may be changed to carry a mark.
@@ -208,10 +212,13 @@ class Watermark:
             SigningError: signing or reading back failed.
         """
         loaded = load(asset)
-        if carrier not in (None, "sidecar") or (carrier and loaded.kind != "text"):
+        if carrier not in (None, *get_args(Carrier)) or (
+            carrier and loaded.kind != "text"
+        ):
             raise UnsupportedFormat(
                 f"carrier {carrier!r} is not supported for {loaded.kind}; a text takes "
-                "'sidecar', every other file holds its manifest itself"
+                f"one of {', '.join(get_args(Carrier))}, every other file holds its "
+                "manifest itself"
             )
         if loaded.problem:
             raise UnsupportedFormat(f"this asset cannot be signed: {loaded.problem}")
@@ -235,7 +242,14 @@ class Watermark:
             if require_mark:
                 raise NotMarked(message)
             warnings.warn(message, UserWarning, stacklevel=2)
-        marked = Marked(record=found, _home=self.home, _asset=carried, _original=loaded)
+        marked = Marked(
+            record=found,
+            carrier=carrier or "sidecar",
+            _home=self.home,
+            _asset=carried,
+            _original=loaded,
+            _suffix=Path(asset).suffix if isinstance(asset, os.PathLike) else ".md",
+        )
         if format is not None:
             marked.finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
         elif loaded.data is not None or loaded.text is not None:

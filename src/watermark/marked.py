@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from watermark.assets import MEDIA_TYPES, media_type_for_suffix
 from watermark.assets.loading import Asset, sidecar_of
@@ -22,13 +23,16 @@ class Marked:
     Attributes:
         record: what it was published under.
         manifest: the manifest store, once signed.
+        carrier: of a text's manifest, as `Watermark.embed` was told.
     """
 
     record: Record
     manifest: bytes = field(default=b"", repr=False)
+    carrier: Any = "sidecar"
     _home: Home | None = field(default=None, repr=False)
     _asset: Asset | None = field(default=None, repr=False)
     _original: Asset | None = field(default=None, repr=False)  # before any mark of ours
+    _suffix: str = ".md"
     _data: bytes | None = field(default=None, repr=False)
     _media_type: str = ""
 
@@ -47,6 +51,8 @@ class Marked:
 
     def save(self, path: str | Path) -> Path:
         """Write the file (and a text's sidecar), whole or not at all; returns its path.
+
+        A text that carries its manifest itself has no sidecar.
 
         Raises:
             UnsupportedFormat: the suffix is unknown, or is not the chosen type's.
@@ -74,6 +80,9 @@ class Marked:
             raise UnsupportedFormat(
                 f"{path.name} is no name for a text: choose .txt, .md or the like"
             )
+        if self.carrier != "sidecar":
+            write_atomically(path, self.data, replace=True)
+            return
         beside = sidecar_of(path)
         before = beside.read_bytes() if beside.exists() else None
         write_atomically(beside, self.manifest, replace=True)
@@ -88,7 +97,7 @@ class Marked:
 
     def finish(self, media_type: str) -> None:
         """Sign, read back, enter in the ledger: only then is there any data."""
-        from watermark.sign import c2pa, claims
+        from watermark.sign import c2pa, claims, text
 
         if self._home is None or self._asset is None:
             raise SigningError("this output was not made by Watermark.embed")
@@ -101,8 +110,11 @@ class Marked:
                 before = _bytes_of(self._original, media_type)
             parent = before, media_type
         if media_type == "text/plain":
-            signed = c2pa.sign_sidecar(
-                source, media_type, definition, home.credential, parent=parent
+            signed = text.sign(
+                *(source, definition, home.credential),
+                carrier=self.carrier,
+                suffix=self._suffix,
+                parent=parent,
             )
         else:
             if parent is None and c2pa.read(source, media_type).state != "none":

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from dataclasses import replace
@@ -283,3 +284,26 @@ def test_reserved_room_is_never_signed(credential: Credential, full: Record) -> 
 
     assert claims.RESERVE not in jumbf.parse(signed).assertions
     assert b"reserve" not in signed
+
+
+def test_boxes_fit_into_each_other_or_are_not_handed_on(
+    manifest: jumbf.Manifest, full: Record, credential: Credential
+) -> None:
+    """A length changed by one bit costs the library seconds and memory."""
+    data = b"some words"
+    signed = c2pa.sign_sidecar(
+        data, "text/plain", claims.definition(full), credential
+    ).manifest
+    assert jumbf.well_formed(signed)
+
+    described = [m.start() - 4 for m in re.finditer(b"jumd", signed)]
+    for place in (at - back for at in described for back in (0, 8)):
+        longer = bytearray(signed)
+        longer[place] ^= 2
+        assert not jumbf.well_formed(bytes(longer))
+        found = c2pa.read(data, "text/plain", manifest=bytes(longer))
+        assert found.codes == ("general.error",)
+    deep = b""
+    for _ in range(40):
+        deep = containers.box(b"jumb", deep)
+    assert not jumbf.well_formed(deep)

@@ -102,7 +102,7 @@ def test_wrappers_are_the_same_byte_for_byte(c2pa_text: Any) -> None:
 
 
 def test_c2pa_text_fills_its_wrappers_up(c2pa_text: Any) -> None:
-    store = box(b"jumb", bytes(range(256)))
+    store = box(b"jumb", box(b"data", bytes(range(256))))
     size = c2pa_text.worst_case_wrapper_byte_length(len(store))
     wrapper = c2pa_text.encode_wrapper_padded(store, size)
     found = text_wrapper.locate(("abc" + wrapper).encode())
@@ -128,7 +128,7 @@ def test_c2pa_text_reads_our_blocks(c2pa_text: Any, credential: Credential) -> N
 
 
 def test_we_find_the_blocks_of_c2pa_text(c2pa_text: Any) -> None:
-    reference = c2pa_text.encode_data_uri(box(b"jumb", b"store"))
+    reference = c2pa_text.encode_data_uri(box(b"jumb", box(b"data", b"store")))
     for placement in c2pa_text.Placement:
         theirs = c2pa_text.embed_structured(
             "x = 1\n", reference, "#", placement=placement
@@ -145,7 +145,7 @@ def test_pages_are_the_same_in_both(c2pa_text: Any, credential: Credential) -> N
     signed = text.sign(page.encode(), DEFINITION, credential, carrier="html")
     assert c2pa_text.extract_html(signed.data.decode()).manifest == signed.manifest
 
-    theirs = c2pa_text.embed_html_inline(page, box(b"jumb", b"store"))
+    theirs = c2pa_text.embed_html_inline(page, box(b"jumb", box(b"data", b"store")))
     found = html.locate(theirs.html.encode())
     assert isinstance(found, Located)
     assert found.ranges == {(theirs.exclusion_start, theirs.exclusion_length)}

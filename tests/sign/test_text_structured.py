@@ -166,7 +166,9 @@ def test_a_link_is_named_and_not_followed() -> None:
 
 def test_other_writers_ranges_are_taken_too() -> None:
     """Front matter: whether the last line's end belongs to the block is not said."""
-    lines = b"\n".join([BEGIN, URI + base64.b64encode(box(b"jumb", b"store")), END])
+    lines = b"\n".join(
+        [BEGIN, URI + base64.b64encode(box(b"jumb", box(b"data", b"store"))), END]
+    )
     found = text_structured.locate(b"---\n" + lines + b"\n---\n")
 
     assert isinstance(found, Located)

@@ -18,7 +18,7 @@ from watermark.sign.credential import Credential
 from watermark.sign.place import Located, Unusable
 
 TEXT = "The lamp turned, and the sea answered: naïve, 灯台.\n".encode()
-STORE = box(b"jumb", b"store")
+STORE = box(b"jumb", box(b"data", b"store"))
 MARK = Mark(scheme="gumbel", version=1, key_id="k", mark_id=b"\0\1\2\3")
 RECORD = Record(kind="text", provider="Acme", system="acme-lm/2", marks=(MARK,))
 
@@ -50,7 +50,7 @@ def test_a_wrapper_is_what_the_specification_shows() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300), st.text(max_size=40))
 def test_what_is_wrapped_is_found(content: bytes, before: str) -> None:
-    store = box(b"jumb", content)
+    store = box(b"jumb", box(b"data", content))
     before = unicodedata.normalize("NFC", before)
     data = (before + text_wrapper.wrapper(store)).encode("utf-8", "replace")
     start = len(before.encode("utf-8", "replace"))

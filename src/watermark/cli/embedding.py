@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,15 @@ from watermark.errors import (
 if TYPE_CHECKING:
     from watermark.api import Watermark
     from watermark.marked import Marked
+
+
+class CarrierName(StrEnum):
+    """How a text carries its manifest."""
+
+    sidecar = "sidecar"
+    wrapper = "wrapper"
+    structured = "structured"
+    html = "html"
 
 
 def embed(
@@ -43,6 +53,10 @@ def embed(
             "--require-mark", help="Refuse files that carry no mark, not only warn."
         ),
     ] = False,
+    carrier: Annotated[
+        CarrierName,
+        typer.Option("--carrier", help="Where a text's manifest goes."),
+    ] = CarrierName.sidecar,
     mark: Annotated[
         bool,
         typer.Option(
@@ -61,7 +75,9 @@ def embed(
     A file that a model made here is found by its content and signed under its record;
     anything else is existing media. Pictures and sound of that kind are marked first
     (--no-mark leaves them as they are); the rest is signed with a warning. A text gets
-    its manifest in a file beside it (NAME.c2pa): keep the two together.
+    its manifest in a file beside it (NAME.c2pa; keep the two together), or carries it
+    itself: as invisible characters at its end (wrapper), in a comment or front matter
+    (structured), or in the head of a page (html).
     """
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
@@ -70,7 +86,13 @@ def embed(
         signer = w.home.credential.organisation
         for file, target in targets:
             try:
-                marked = _embed(w, file, target, sidecars, mark, require_mark, force)
+                marked = _embed(
+                    *(w, file, target, sidecars),
+                    carrier=carrier.value,
+                    mark=mark,
+                    require_mark=require_mark,
+                    force=force,
+                )
             except (
                 OSError,
                 UnsupportedFormat,
@@ -119,6 +141,8 @@ def _embed(
     file: Path,
     target: Path,
     sidecars: set[Path],
+    *,
+    carrier: Any,
     mark: bool,
     require_mark: bool,
     force: bool,
@@ -128,14 +152,15 @@ def _embed(
 
     asset = load(file)
     # Told before anything is published: the ledger forgets nothing.
-    if asset.media_type == "text/plain":
+    is_text = asset.media_type == "text/plain"
+    if is_text and carrier == "sidecar":
         beside = sidecar_of(target)
         if beside in sidecars:
             raise UnsupportedFormat(f"{beside} is the manifest of another text already")
         if beside.exists() and not force:
             raise FileExistsError(f"{beside} exists: pass --force to replace it")
         sidecars.add(beside)
-    elif asset.media_type:
+    elif asset.media_type and not is_text:
         wanted = media_type_for_suffix(target.suffix)
         if wanted != asset.media_type:
             raise UnsupportedFormat(
@@ -143,7 +168,12 @@ def _embed(
             )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        marked = w.embed(asset, mark=mark, require_mark=require_mark)
+        marked = w.embed(
+            file if is_text else asset,
+            carrier=carrier if is_text else None,
+            mark=mark,
+            require_mark=require_mark,
+        )
     for warning in caught:
         warn(f"{file}: {warning.message}")
     try:
@@ -164,4 +194,5 @@ def _show(target: Path, marked: Marked, signer: str) -> None:
     say("mark", marks or "none")
     say("record", f"{record.record_id}, {record.kind} {record.origin}")
     if record.kind == "text":
-        say("manifest", sidecar_of(target))
+        inside = marked.carrier != "sidecar"
+        say("manifest", "in the text" if inside else sidecar_of(target))

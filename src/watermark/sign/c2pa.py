@@ -25,7 +25,8 @@ from watermark.errors import (
 from watermark.sign import authority, chain, claims, cose, manifest
 from watermark.sign.cose import NoRoom
 from watermark.sign.credential import Credential
-from watermark.sign.manifest import ManifestResult
+from watermark.sign.jumbf import well_formed
+from watermark.sign.manifest import ManifestResult, unreadable
 from watermark.sign.packing import ZIP_TYPES, stored
 from watermark.sign.reseal import Claimed
 from watermark.sign.splice import splice
@@ -160,6 +161,8 @@ def read(
     _limit(data)
     if manifest is not None:
         _limit(manifest)
+        if not well_formed(manifest):
+            return unreadable()
     with _reading(anchors) as context:
         try:
             return _read(data, media_type, context, manifest, in_text)

@@ -1,8 +1,8 @@
 """Manifest stores as JUMBF boxes (ISO 19566-5; C2PA 2.4, 11.1).
 
-Only what is written here is read here: a store that the native library made a moment
-ago, whose active manifest is taken apart and put together again. Stores of strangers
-are read by the native library alone.
+A store that the native library made a moment ago is taken apart and put together again.
+Stores of strangers are read by the native library alone; here only the lengths of their
+boxes are looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import cbor2
 from watermark.errors import SigningError
 
 ASSERTIONS, CLAIM, SIGNATURE = "c2pa.assertions", "c2pa.claim.v2", "c2pa.signature"
+
+MAX_DEPTH = 8  # store, manifest, assertion store, assertion; a databox has one more
 
 # 11.1.4.1: four letters and the rest of a UUID name the type of a superbox.
 _TYPE = bytes.fromhex("00110010800000aa00389b71")
@@ -92,6 +94,22 @@ def parse(store: bytes) -> Manifest:
         raise SigningError(
             f"this is no manifest store as c2pa-python 0.38 writes them: {error!r}"
         ) from error
+
+
+def well_formed(store: bytes, depth: int = 0) -> bool:
+    """Whether every box of a stranger's store fits into the one around it.
+
+    The native library reserves memory for as many bytes as a box says it has: one
+    changed bit made it work for two seconds.
+    """
+    try:
+        for kind, payload in boxes(store):
+            nested = kind == b"jumb"
+            if nested and (depth >= MAX_DEPTH or not well_formed(payload, depth + 1)):
+                return False
+    except (struct.error, ValueError):
+        return False
+    return True
 
 
 def encode(value: Any) -> bytes:

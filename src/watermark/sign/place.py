@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from watermark.sign.jumbf import well_formed
 from watermark.sign.manifest import GENERAL_ERROR
 
 STORE_BYTES = 32 << 20  # the native library's own limit for a manifest
@@ -52,7 +53,8 @@ def is_store(data: bytes) -> bool:
     The native library passes over what follows the box, and nobody signs that.
     """
     whole = len(data) == int.from_bytes(data[:4], "big")
-    return whole and data[4:8] == b"jumb" and len(data) <= STORE_BYTES
+    sized = whole and data[4:8] == b"jumb" and len(data) <= STORE_BYTES
+    return sized and well_formed(data)
 
 
 Place = Located | Linked | Unusable

@@ -6,13 +6,15 @@ function of the asset and the key records alone; the ledger is a layer of its ow
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from watermark.assets.loading import Asset
-from watermark.report import Reason, Report
+from watermark.report import Evidence, Reason, Report
 from watermark.verification.audio import audio_marks
 from watermark.verification.image import image_marks
 from watermark.verification.ledger import content_digests as content_digests
 from watermark.verification.ledger import look_up
-from watermark.verification.manifest import read_manifest
+from watermark.verification.manifest import bare, read_manifest
 from watermark.verification.setting import LOOKS as LOOKS
 from watermark.verification.setting import Findings
 from watermark.verification.setting import Inverter as Inverter
@@ -31,7 +33,9 @@ def verify(asset: Asset, setting: Setting) -> Report:
     if asset.problem:
         found.open.append(Reason("unreadable", asset.problem))
     elif asset.kind == "text":
-        text_marks(asset, setting, found)
+        said, start, length = bare(asset)
+        text_marks(said, setting, found)
+        found.evidence = [_moved(e, start, length) for e in found.evidence]
     elif asset.kind == "image":
         image_marks(asset, setting, found)
     elif asset.kind == "audio":
@@ -43,3 +47,13 @@ def verify(asset: Asset, setting: Setting) -> Report:
     manifest = read_manifest(asset, setting, found)
     look_up(asset, setting, found, manifest)
     return judge(asset, setting, found, manifest)
+
+
+def _moved(evidence: Evidence, start: int, length: int) -> Evidence:
+    """Spans of a text without its manifest as spans of the text that was given."""
+    if not length or not evidence.spans:
+        return evidence
+    spans = tuple(
+        (a + length * (a >= start), b + length * (b > start)) for a, b in evidence.spans
+    )
+    return replace(evidence, spans=spans)

@@ -14,7 +14,7 @@ from watermark.record import Record
 from watermark.report import Evidence, Reason
 from watermark.sign.manifest import ManifestResult
 from watermark.store.leaf import ASSET, CONTENT
-from watermark.verification.manifest import manifest_evidence
+from watermark.verification.manifest import bare, manifest_evidence
 from watermark.verification.setting import Findings, Setting, binding, decides
 
 
@@ -89,10 +89,8 @@ def content_digests(asset: Asset) -> list[str]:
         if asset.tokens is not None:
             return [text_asset.tokens_digest(asset.tokens.tolist())]
         if asset.text is not None:
-            return [
-                text_asset.digest(asset.text),
-                text_asset.digest(asset.text.strip()),
-            ]
+            said = bare(asset)[0].text or ""
+            return [text_asset.digest(said), text_asset.digest(said.strip())]
         if asset.kind == "image":
             return [image.digest(_picture(asset))]
     except (DamagedAsset, UnsupportedFormat):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from watermark.assets.loading import Asset
 from watermark.report import Evidence, Reason
 from watermark.sign.manifest import ManifestResult
 from watermark.verification.setting import Findings, Setting
+
+# Names of the standard's blocks, or a run of the variation selectors of its wrapper.
+_CARRIED = re.compile("(?i)c2pa|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8}")
 
 
 def read_manifest(
@@ -18,13 +22,19 @@ def read_manifest(
         found.open.append(
             Reason("pixels-only", "pixels hold no manifest: pass the file itself")
         )
-    if asset.data is None or not asset.media_type:
-        return None
-    from watermark.sign import c2pa
+    if asset.kind == "text":
+        if asset.text is None or (asset.data is None and not may_carry(asset.text)):
+            return None
+        from watermark.sign import text
 
-    result = c2pa.read(
-        asset.data, asset.media_type, anchors=setting.anchors, manifest=asset.sidecar
-    )
+        data = asset.text.encode() if asset.data is None else asset.data
+        result = text.read(data, anchors=setting.anchors, sidecar=asset.sidecar)
+    elif asset.data is None or not asset.media_type:
+        return None
+    else:
+        from watermark.sign import c2pa
+
+        result = c2pa.read(asset.data, asset.media_type, anchors=setting.anchors)
     if asset.sidecar is not None and asset.shared and result.state == "invalid":
         result = replace(result, state="none", codes=())  # another file's, by its name
     if result.state == "invalid" and only_expired(result):
@@ -51,6 +61,28 @@ def read_manifest(
             Reason("broken-signature", f"the manifest fails: {', '.join(result.codes)}")
         )
     return result
+
+
+def may_carry(text: str) -> bool:
+    """Whether a text could hold a manifest, told without reading it."""
+    return _CARRIED.search(text) is not None
+
+
+def bare(asset: Asset) -> tuple[Asset, int, int]:
+    """A text without what carries its manifest: a mark is in the words.
+
+    Returns:
+        (asset, start, length): the characters ``start .. start + length`` are gone.
+    """
+    if asset.text is None or not may_carry(asset.text):
+        return asset, 0, 0
+    from watermark.sign import text
+
+    whole = asset.text
+    said = text.content(whole.encode()).decode()
+    pairs = enumerate(zip(whole, said, strict=False))
+    start = next((i for i, (a, b) in pairs if a != b), len(said))
+    return replace(asset, text=said), start, len(whole) - len(said)
 
 
 def only_expired(result: ManifestResult) -> bool:

@@ -1,0 +1,102 @@
+"""A marked text that carries its manifest itself, from `embed` to `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.toys import generate, text_of, words
+from watermark.api import Watermark
+from watermark.errors import SigningError, UnsupportedFormat
+from watermark.report import Evidence, Report, Verdict
+from watermark.schemes import SCHEMES
+
+CARRIERS = ("wrapper", "structured", "html")
+
+
+@pytest.fixture(scope="module")
+def w(tmp_path_factory: pytest.TempPathFactory) -> Watermark:
+    return Watermark.create(tmp_path_factory.mktemp("acme") / "home", provider="Acme")
+
+
+@pytest.fixture(scope="module")
+def said(w: Watermark) -> str:
+    return text_of(generate(SCHEMES["gumbel"].record(w.home.ring.newest.key)))
+
+
+def page(said: str, carrier: str) -> str:
+    if carrier != "html":
+        return said
+    return f"<html><head></head><body>{said}</body></html>"
+
+
+def mark(report: Report) -> Evidence:
+    return min(
+        (e for e in report.evidence if e.layer == "mark"),
+        key=lambda e: e.log10_p or 0.0,
+    )
+
+
+def signed(w: Watermark, text: str, carrier: Any) -> Any:
+    with pytest.warns(UserWarning, match="carries no mark"):  # on no record
+        return w.embed(text, carrier=carrier)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_mark_and_manifest_are_both_found_in_file_bytes_and_string(
+    w: Watermark, said: str, carrier: str, tmp_path: Path
+) -> None:
+    text = page(said, carrier)
+    marked = signed(w, text, carrier)
+    path = marked.save(tmp_path / "text.md")
+    plain = mark(w.verify(text, tokenizer=words()))
+
+    assert [p.name for p in tmp_path.iterdir()] == ["text.md"]
+    for asset in (path, marked.data, marked.data.decode()):
+        report = w.verify(asset, tokenizer=words())
+        [manifest] = [e for e in report.evidence if e.layer == "manifest"]
+
+        assert report.verdict == Verdict.MARKED
+        assert manifest.state == "trusted"
+        assert marked.record.record_id in report.record_ids
+        assert mark(report).log10_p == plain.log10_p
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_spans_are_places_in_the_text_as_it_was_given(
+    w: Watermark, said: str, carrier: str
+) -> None:
+    text = page("Words of somebody else come first. " * 20 + said, carrier)
+    whole = signed(w, text, carrier).data.decode()
+    [before] = mark(w.verify(text, tokenizer=words())).spans
+    [after] = mark(w.verify(whole, tokenizer=words())).spans
+
+    assert whole[slice(*after)] == text[slice(*before)]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_change_is_a_conflict(w: Watermark, said: str, carrier: str) -> None:
+    text = page(said, carrier)
+    whole = signed(w, text, carrier).data.decode()
+    word = said.split()[5]
+    changed = whole.replace(word, word.upper(), 1)
+    report = w.verify(changed, tokenizer=words())
+
+    assert changed != whole
+    assert report.verdict == Verdict.CONFLICT
+    assert {reason.code for reason in report.reasons} >= {"broken-signature"}
+
+
+def test_a_second_manifest_is_refused(w: Watermark, said: str) -> None:
+    whole = signed(w, said, "wrapper").data.decode()
+    with pytest.raises(SigningError, match="already"):
+        signed(w, whole, "wrapper")
+
+
+def test_other_carriers_and_other_media_are_refused(w: Watermark) -> None:
+    with pytest.raises(UnsupportedFormat, match="'pigeon' is not supported for text"):
+        w.embed("A text.", carrier="pigeon")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedFormat, match="not supported for audio"):
+        w.embed(b"RIFF\x24\0\0\0WAVEfmt ", carrier="wrapper")
