@@ -167,6 +167,26 @@ def test_a_scheme_without_messages_refuses_them(
         w.attach(model, scheme=scheme, payload=16)
 
 
+def test_what_is_for_pipelines_is_refused_for_models(w: Watermark, model: Any) -> None:
+    with pytest.raises(UnsupportedPipeline, match="layers= are for diffusers"):
+        w.attach(model, layers=("noise",))
+
+
+def test_layers_of_a_pipeline_are_all_in_the_record_and_the_manifest(
+    w: Watermark,
+) -> None:
+    pipe = tiny.stable_diffusion()
+    with w.attach(pipe, layers=("noise", "latent")) as attachment:
+        picture = pipe("a lamp", num_inference_steps=2, height=128, width=128).images[0]
+    marked = w.embed(picture, format="png")
+
+    assert [m.scheme for m in attachment.records[0].marks] == ["noise", "latent"]
+    assert marked.record.record_id == attachment.records[0].record_id
+    report = w.verify(marked.data)
+    [manifest] = [e for e in report.evidence if e.layer == "manifest"]
+    assert manifest.state == "trusted"
+
+
 def test_nothing_of_this_holds_a_secret(
     w: Watermark, model: Any, tmp_path: Path
 ) -> None:

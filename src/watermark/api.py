@@ -91,20 +91,26 @@ class Watermark:
         tokenizer: Any = None,
         scheme: str | None = None,
         payload: bytes | int | None = None,
+        layers: Sequence[str] | None = None,
+        latents: Literal["re-sign", "respect", "error"] | None = None,
         on_unsupported: OnUnsupported = "raise",
         **parameters: Parameter,
     ) -> Attachment:
         """Mark everything that `obj` generates from now on.
 
         Args:
-            obj: a transformers model, a diffusers text-to-image pipeline, or a
-                `llama_cpp.Llama`.
+            obj: a transformers model, a diffusers pipeline that makes pictures, videos
+                or sound, or a `llama_cpp.Llama`.
             tokenizer: of a language model; kept in the home for detection.
             scheme: ``gumbel``, ``tournament`` or ``greenlist`` for text, ``noise`` for
                 diffusion; None is the host's default, which never biases what is
                 generated.
             payload: what a `gumbel` mark carries: 2, 4 or 8 bytes, the same in every
                 output; or 16, 32 or 64, the bits of a mark id of its own for each.
+            layers: of a diffusers pipeline: ``"noise"``, ``"latent"`` or both; None is
+                `noise`, and `latent` where that cannot carry a mark.
+            latents: what a diffusers pipeline does with the caller's own ``latents=``:
+                ``"re-sign"`` them (as None), ``"respect"`` them, or ``"error"``.
             on_unsupported: ``"raise"``, or ``"warn"`` to run unmarked and record that.
             parameters: of the scheme, such as ``width=2`` for text that will be edited.
 
@@ -123,7 +129,13 @@ class Watermark:
                 f"scheme {name!r} does not mark {wanted}; expected one of {known}"
             )
         newest = self.home.ring.newest
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"layers": layers, "latents": latents}
+        more = {name: value for name, value in more.items() if value is not None}
+        if more and wanted != "latents":
+            raise UnsupportedPipeline(
+                f"{' and '.join(more)}= are for diffusers pipelines, found a model of "
+                f"{wanted}"
+            )
         carried = _payload(name, payload, bool(parameters.get("dual")))
         about: dict[str, Any] = {**carried, **parameters}
         if wanted == "tokens":

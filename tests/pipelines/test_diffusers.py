@@ -19,6 +19,7 @@ from diffusers import (
 )
 from tests.pipelines import tiny
 
+from watermark.assets import fingerprint
 from watermark.assets import image as image_asset
 from watermark.detectors import noise as noise_detector
 from watermark.errors import (
@@ -210,6 +211,8 @@ def test_an_output_is_recognised_again_by_its_pixels(output_type: str) -> None:
         case.images(output_type=output_type)
 
     assert case.records[0].content == (image_asset.digest(image),)
+    seen = fingerprint.fingerprint(np.asarray(image))
+    assert fingerprint.distance(case.records[0].fingerprint, seen) == 0
     assert case.records[1].content == case.records[0].content
 
 

@@ -216,15 +216,17 @@ class Host:
             model=name.replace("\\", "/").rstrip("/").split("/")[-1],
         )
         flagged = output_of.blacked_out(output, len(found))
-        records = [
-            replace(
+        records = []
+        for sample, own, black in zip(found, marks, flagged, strict=True):
+            digests, seen = output_of.recognised(sample, medium)
+            made = replace(
                 record,
                 record_id=Record(kind=medium, provider="").record_id,
                 marks=() if black else own,
-                content=output_of.digest(sample, medium),
+                content=digests,
+                fingerprint=seen,
             )
-            for sample, own, black in zip(found, marks, flagged, strict=True)
-        ]
+            records.append(made)
         self.attachment.publish(records, list(found))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from watermark.assets import fingerprint
 from watermark.assets import image as image_asset
 from watermark.record import Kind
 
@@ -60,21 +61,27 @@ def blacked_out(output: Any, count: int) -> list[bool]:
     return [isinstance(flag, bool | np.bool_) and bool(flag) for flag in flagged]
 
 
-def digest(sample: Any, medium: Kind) -> tuple[str, ...]:
-    """By which an output is recognised again.
+def recognised(sample: Any, medium: Kind) -> tuple[tuple[str, ...], bytes]:
+    """(digests, fingerprint) by which an output is recognised again.
 
     None for bare latents, and none for video and audio in memory: the file that is made
     of them is encoded by the caller, and no digest survives that.
     """
-    if medium != "image":
-        return ()
+    picture = _picture(sample) if medium == "image" else None
+    if picture is None:
+        return (), b""
+    seen = fingerprint.fingerprint(image_asset.to_rgb8(picture))
+    return (image_asset.digest(picture),), seen
+
+
+def _picture(sample: Any) -> Image.Image | None:
     if isinstance(sample, torch.Tensor):
         if sample.ndim != 3 or sample.shape[0] != 3:
-            return ()
+            return None
         sample = sample.permute(1, 2, 0).float().cpu().numpy()
     if isinstance(sample, np.ndarray):
         if sample.ndim != 3 or sample.shape[2] != 3:
-            return ()
+            return None
         # As diffusers' own numpy_to_pil rounds.
         sample = Image.fromarray((sample * 255).round().astype(np.uint8))
-    return (image_asset.digest(sample),) if isinstance(sample, Image.Image) else ()
+    return sample if isinstance(sample, Image.Image) else None
