@@ -103,7 +103,7 @@ def score(
     """
     if not geometries:
         return _tested(weights(pixels, code), code)
-    return _counted(_best(checked(pixels), code, geometries), len(geometries))
+    return _best(checked(pixels), code, geometries, len(geometries))
 
 
 def search(pixels: NDArray[np.uint8], code: Code) -> Score:
@@ -118,27 +118,36 @@ def search(pixels: NDArray[np.uint8], code: Code) -> Score:
     plain = _counted(score(pixels, code), 2)
     if plain.log10_p() <= SURE_LOG10_P:
         return plain
-    found = geometry.estimate(pixels, code.record, most=GEOMETRIES)
-    turned = _counted(_best(checked(pixels), code, found), 2 * GEOMETRIES)
-    return min(plain, turned, key=Score.log10_p)
+    return min(plain, _counted(turned(pixels, code), 2), key=Score.log10_p)
+
+
+def turned(pixels: NDArray[np.uint8], code: Code) -> Score:
+    """As `score`, of the geometries found alone: at most eight, all counted.
+
+    Raises:
+        InvalidSignal: another shape or dtype, or a side under 96 pixels.
+    """
+    found = geometry.estimate(checked(pixels), code.record, most=GEOMETRIES)
+    return _best(checked(pixels), code, found, GEOMETRIES)
 
 
 def _best(
-    pixels: NDArray[np.uint8], code: Code, geometries: Sequence[Geometry]
+    pixels: NDArray[np.uint8], code: Code, geometries: Sequence[Geometry], tests: int
 ) -> Score:
-    """The best score of any geometry, which are not counted."""
+    """The best score of any geometry; `tests` of them are counted."""
     scores = [Score(ln_p=0.0, hypotheses=1, n=0, statistic=0.0)]
     for found in geometries:
         undone, origin = found.undo(pixels)
         if min(undone.shape[:2]) >= LEAST_SIDE:
-            scores.append(_tested(weights(undone, code, origin), code))
+            scores.append(_tested(weights(undone, code, origin), code, tests))
     return min(scores, key=Score.log10_p)
 
 
-def _tested(w: NDArray[np.int32], code: Code) -> Score:
+def _tested(w: NDArray[np.int32], code: Code, tests: int = 1) -> Score:
     """As `signs.score`, with fewer mark ids read: of 2**16 nonces few are rivals."""
     found = signs.candidates(w[code.signs.pilot], code.signs, None)
-    return signs.judged(w, code.signs, replace(found, found=found.found[:DECODED]))
+    found = replace(found, found=found.found[:DECODED])
+    return signs.judged(w, code.signs, found, tests)
 
 
 def _counted(score: Score, times: int) -> Score:

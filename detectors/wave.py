@@ -9,7 +9,6 @@ place tried is one hypothesis more, however it was found.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ def score(samples: NDArray[np.floating], rate: int, code: Code) -> Score:
     """Test a sound under a key record of `wave`, cut anywhere, of either polarity.
 
     Args:
-        samples: floats, (n,) or (n, channels), one second to four hours.
+        samples: floats, (n,) or (n, channels), one second to an hour.
         rate: samples a second.
         code: the code of the key record.
 
@@ -49,12 +48,12 @@ def score(samples: NDArray[np.floating], rate: int, code: Code) -> Score:
         InvalidSignal: another shape or rate, NaN or infinity, too short or too long.
     """
     low = at(mixed(samples, rate), rate, RATE)
-    tried = (
-        signs.score(signs.weights(polarity * _tile(low[start:])), code.signs)
-        for start, polarity in ((0, 1), *_places(low, code))
-    )
-    best = min(tried, key=lambda found: found.log10_p())
-    return replace(best, hypotheses=best.hypotheses * (1 + PLACES))
+    scores = []
+    for start, polarity in ((0, 1), *_places(low, code)):
+        w = signs.weights(polarity * _tile(low[start:]))
+        found = signs.candidates(w[code.signs.pilot], code.signs, None)
+        scores.append(signs.judged(w, code.signs, found, 1 + PLACES))
+    return min(scores, key=Score.log10_p)
 
 
 def _whitened(low: Samples) -> Iterator[tuple[int, Samples]]:
@@ -67,8 +66,10 @@ def _whitened(low: Samples) -> Iterator[tuple[int, Samples]]:
 def _tile(low: Samples) -> Samples:
     """All tiles in one, (128, 152), the first frame at the beginning of `low`."""
     total = np.zeros(SHAPE)
-    for first, values in _whitened(low):
-        np.add.at(total, (first + np.arange(len(values))) % SHAPE[0], values)
+    for _, values in _whitened(low):  # a block is a whole number of tiles
+        rest = -len(values) % SHAPE[0]
+        tiles = np.pad(values, ((0, rest), (0, 0))).reshape(-1, *SHAPE)
+        total += tiles.sum(0)
     return total
 
 
@@ -78,10 +79,11 @@ def _places(low: Samples, code: Code) -> list[tuple[int, int]]:
     Most likely first, `PLACES` of them. Turning a sound upside down is not heard.
     """
     heard = np.zeros(PERIOD)
-    for first, values in _whitened(low):
+    for _, values in _whitened(low):  # a block is a whole number of tiles
         piece = inverse(values)
-        places = ((first - 1) * HOP + np.arange(len(piece))) % PERIOD
-        np.add.at(heard, places, piece)
+        tiles = np.pad(piece, (0, -len(piece) % PERIOD)).reshape(-1, PERIOD)
+        heard += tiles.sum(0)
+    heard = np.roll(heard, -HOP)  # the first frame begins one hop before the sound
     # One tile of the template as a sound that goes round: its last frame laps over.
     piece = inverse(code.template.astype(np.float64))
     known = np.zeros(PERIOD)

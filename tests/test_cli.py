@@ -621,7 +621,7 @@ def test_a_wrong_tokenizer_is_20(there: Path) -> None:
 
 def test_no_evidence_can_fail(there: Path) -> None:
     quick = ("--pipeline", "marked/pipeline", "--effort", "quick")
-    picture().resize((128, 96)).save("large.png")
+    picture().resize((256, 256)).save("large.png")
 
     ran = wm("verify", "large.png", *quick, "--fail-on", "no-evidence")
 

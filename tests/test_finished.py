@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from benchmarks.sounds import RATE, music
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.io import wavfile
 from scipy.ndimage import gaussian_filter
 
@@ -140,9 +142,58 @@ def test_what_is_not_to_be_changed_is_signed_as_it_is(w: Watermark) -> None:
     assert w.verify(marked.data).verdict == Verdict.SIGNED
 
 
+def chunk(name: bytes, body: bytes) -> bytes:
+    size = len(body).to_bytes(4, "big")
+    return size + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+
+
+def deep(seed: int) -> bytes:
+    """A PNG of 16 bits a channel, RGB."""
+    pixels = np.asarray(photo(seed)).astype(">u2") * 257
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = (512).to_bytes(4, "big") + (384).to_bytes(4, "big") + b"\x10\2\0\0\0"
+    parts = (
+        chunk(b"IHDR", head),
+        chunk(b"IDAT", zlib.compress(rows)),
+        chunk(b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def with_gamma(seed: int) -> bytes:
+    """A PNG of linear light."""
+    data = saved(photo(seed), "PNG")
+    return data[:33] + chunk(b"gAMA", (100_000).to_bytes(4, "big")) + data[33:]
+
+
+def see_through() -> Image.Image:
+    picture = photo(11).convert("RGBA")
+    picture.putalpha(0)
+    return picture
+
+
+def wav(sound: Any, kind: type, scale: float = 1.0, offset: float = 0.0) -> bytes:
+    data = io.BytesIO()
+    wavfile.write(data, RATE, (sound * scale + offset).astype(kind))
+    return data.getvalue()
+
+
+def beep() -> Any:
+    sound = np.zeros(6 * RATE)
+    sound[:400] = np.sin(np.arange(400))
+    return sound
+
+
 @pytest.mark.parametrize(
     ("asset", "reason"),
     [
+        (deep(12), "16 bits a channel"),
+        (with_gamma(12), "told by gAMA"),
+        (saved(see_through(), "PNG"), "cannot be read back"),
+        (saved(photo(13).resize((100, 100)), "PNG"), "cannot be read back"),
+        (wav(music(14, 6) * 6e-4, np.int16, 32767), "cannot be read back"),
+        (wav(music(14, 6) * 0.05, np.uint8, 127, 128), "cannot be read back"),
+        (Audio(beep(), RATE), "cannot be read back"),
         (photo(7).resize((64, 64)), "at least 96x96"),
         (saved(photo(7), "PNG", save_all=True, append_images=[photo(8)]), "frames"),
         (photo(7).convert("CMYK"), "mode CMYK"),
@@ -171,3 +222,95 @@ def test_a_second_embedding_of_what_was_published_adds_no_second_mark(
 
     assert second.record.record_id == first.record.record_id
     assert len(second.record.marks) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "seed"), [("flip", 15), ("crop", 25), ("corner", 35)]
+)
+def test_what_was_cut_or_turned_is_no_contradiction(
+    w: Watermark, change: str, seed: int
+) -> None:
+    """The record's fingerprint is of the whole picture, and is not compared."""
+    marked = w.embed(photo(seed).resize((768, 576)), format="png")
+    whole = Image.open(io.BytesIO(marked.data)).convert("RGB")
+    changed = {
+        "flip": lambda: whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "crop": lambda: whole.crop((60, 60, 700, 540)),
+        "corner": lambda: whole.crop((0, 0, 640, 512)),
+    }[change]()
+    report = w.verify(saved(changed, "PNG"), effort="thorough")
+
+    assert report.verdict == Verdict.MARKED
+    assert "content-not-compared" in {reason.code for reason in report.reasons}
+    assert report.record_ids == (marked.record.record_id,)
+
+
+def test_texts_of_a_png_and_the_comment_of_a_jpeg_stay(w: Watermark) -> None:
+    text = PngInfo()
+    text.add_text("Copyright", "Acme")
+    png = w.embed(saved(photo(16), "PNG", pnginfo=text, dpi=(300, 300))).data
+    jpeg = w.embed(saved(photo(16), "JPEG", comment=b"by Acme")).data
+
+    assert Image.open(io.BytesIO(png)).info["Copyright"] == "Acme"
+    assert round(Image.open(io.BytesIO(png)).info["dpi"][0]) == 300
+    assert Image.open(io.BytesIO(jpeg)).info["comment"] == b"by Acme"
+
+
+def test_damaged_exif_is_signed_as_it_is(w: Watermark) -> None:
+    data = saved(photo(17), "JPEG", exif=b"Exif\0\0garbage")
+    with pytest.warns(UserWarning, match="carries no mark"):
+        marked = w.embed(data)
+
+    assert w.verify(marked.data).verdict == Verdict.SIGNED
+
+
+def test_a_picture_in_memory_is_put_upright(w: Watermark) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(io.BytesIO(saved(photo(18), "JPEG", exif=exif)))
+    for mark_it in (True, False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            marked = w.embed(turned, format="jpeg", mark=mark_it)
+
+        assert Image.open(io.BytesIO(marked.data)).size == (384, 512)
+
+
+def test_all_but_the_samples_of_a_recording_stays(w: Watermark) -> None:
+    data = wav(music(19, 6), np.int16, 32767)
+    about = b"LIST" + (16).to_bytes(4, "little") + b"INFOIART" + b"\4\0\0\0Acme"
+    size = (len(data) + len(about) - 8).to_bytes(4, "little")
+    marked = w.embed(data[:4] + size + data[8:] + about)
+
+    assert about in marked.data
+    assert marked.data[12:44] == data[12:44]
+
+
+def test_loud_floats_and_24_bits_keep_their_range(w: Watermark) -> None:
+    sound = music(20, 6)
+    loud = w.embed(wav(sound * 4, np.float32)).data
+    head = wav(sound, np.int32, 2**31 - 1)
+    steps = np.rint(sound * (2**23 - 1)).astype("<i4")
+    body = np.frombuffer(steps.tobytes(), np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    three = bytearray(head[:44])
+    three[22:24] = (1).to_bytes(2, "little")
+    three[28:32] = (RATE * 3).to_bytes(4, "little")
+    three[32:36] = (3).to_bytes(2, "little") + (24).to_bytes(2, "little")
+    three[40:44] = len(body).to_bytes(4, "little")
+    three[4:8] = (36 + len(body)).to_bytes(4, "little")
+    deep = w.embed(bytes(three) + body).data
+
+    assert np.abs(audio.decode(loud)[0]).max() > 1.9
+    assert w.verify(loud).verdict == w.verify(deep).verdict == Verdict.MARKED
+    assert np.abs(audio.decode(deep)[0] - sound).max() < 0.1
+
+
+def test_a_recording_that_was_published_is_not_marked_again(w: Watermark) -> None:
+    first = w.embed(wav(music(21, 6), np.int16, 32767))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the manifest's chunk
+        _, samples = wavfile.read(io.BytesIO(first.data))
+    again = w.embed(wav(samples, np.int16))
+
+    assert again.record.record_id == first.record.record_id
+    assert w.verify(again.data).verdict == Verdict.MARKED

@@ -52,7 +52,7 @@ def test_an_unmarked_sound_is_no_evidence_with_the_power() -> None:
     report = look(Audio(music(2), RATE), record(1))
 
     assert report.verdict == Verdict.NO_EVIDENCE
-    assert "five seconds" in str(report.reasons)
+    assert "cut anywhere" in str(report.reasons)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
 from watermark.report import Report
 from watermark.schemes import SCHEMES
+from watermark.schemes.base import option
 from watermark.store.leaf import CONTENT, Entry
 from watermark.tokenizer import TextTokenizer
 from watermark.verifier import Options, Verifier
@@ -143,8 +144,13 @@ class Watermark:
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
             more["payload"] = payload if isinstance(payload, bytes) else None
         record = SCHEMES[name].record(newest.key, epoch=newest.epoch, **about)
+        if option(record.parameters, "registry"):
+            raise UnsupportedPipeline(
+                "registry=1: nonces on file are not looked up by verify yet, so that "
+                "such a mark would never be found"
+            )
         self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
-        if wanted == "tokens":
+        if wanted == "tokens" or parameters:
             self.home.add_key_record(record)
         attachment: Attachment = adapter.attach(
             obj,

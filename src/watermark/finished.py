@@ -12,7 +12,7 @@ from typing import Any
 from watermark.assets import DamagedAsset
 from watermark.assets.loading import Asset
 from watermark.errors import InvalidSignal, UnsupportedFormat
-from watermark.keys import Key
+from watermark.keys import Key, KeyRecord
 from watermark.record import Mark, Record
 from watermark.schemes import SCHEMES
 
@@ -55,47 +55,68 @@ def mark(asset: Asset, record: Record, key: Key, epoch: int) -> Finished:
 
 def _picture(asset: Asset, record: Record, key: Key, epoch: int) -> Finished:
     from watermark.assets import fingerprint, image
+    from watermark.detectors import pixel as detector
     from watermark.schemes import pixel
 
-    before: Any = asset.picture
-    before = image.decode(asset.data or b"") if before is None else image.loaded(before)
-    if asset.data is not None and image.animated(asset.data):
-        raise UnsupportedFormat("it has several frames, and only the first is marked")
+    if asset.data is not None:
+        before = image.decode(asset.data)
+        image.check_plain(asset.data)
+    else:
+        given: Any = asset.picture
+        if int(getattr(given, "n_frames", 1)) > 1:
+            raise UnsupportedFormat("it has several frames, and only one is marked")
+        before = image.upright(image.loaded(given))
     colour, alpha = image.split(before)
     code = pixel.Code(SCHEMES["pixel"].record(key, epoch=epoch))
     marked, _, mark_id = pixel.mark(colour, code)
     after = image.joined(marked, alpha, before)
-    data = None
+    data, shown = None, after
     if asset.data is not None:
         data = image.encode(after, asset.media_type, like=before)
-    made = Mark(
-        scheme="pixel",
-        version=pixel.SCHEME.version,
-        key_id=code.record.kid,
-        epoch=epoch,
-        mark_id=mark_id,
+        shown = image.decode(data)
+    seen = image.to_rgb8(shown)
+    _read_back(detector.score(seen, code).payload, mark_id)
+    made = _mark(code.record, mark_id)
+    record = replace(
+        record,
+        marks=(*record.marks, made),
+        fingerprint=fingerprint.fingerprint(seen),
     )
-    seen = fingerprint.fingerprint(image.to_rgb8(after))
-    record = replace(record, marks=(*record.marks, made), fingerprint=seen)
-    record = record.with_content(image.digest(after))
+    record = record.with_content(image.digest(shown))
     picture = after if data is None else None
     return Finished(replace(asset, data=data, picture=picture), record)
 
 
 def _sound(asset: Asset, record: Record, key: Key, epoch: int) -> Finished:
     from watermark.assets import audio
+    from watermark.detectors import wave as detector
     from watermark.schemes import wave
 
     samples, rate = audio.decode(asset.data or b"")
     code = wave.Code(SCHEMES["wave"].record(key, epoch=epoch))
     marked, _, mark_id = wave.mark(samples, rate, code)
-    made = Mark(
-        scheme="wave",
-        version=wave.SCHEME.version,
-        key_id=code.record.kid,
-        epoch=epoch,
+    data = audio.changed(asset.data or b"", marked - samples)
+    heard, _ = audio.decode(data)
+    _read_back(detector.score(heard, rate, code).payload, mark_id)
+    record = replace(record, marks=(*record.marks, _mark(code.record, mark_id)))
+    record = record.with_content(audio.digest(heard, rate))
+    return Finished(replace(asset, data=data), record)
+
+
+def _mark(record: KeyRecord, mark_id: bytes) -> Mark:
+    return Mark(
+        scheme=record.scheme,
+        version=record.version,
+        key_id=record.kid,
+        epoch=record.epoch,
         mark_id=mark_id,
     )
-    data = audio.encode(marked, rate, like=asset.data or b"")
-    record = replace(record, marks=(*record.marks, made))
-    return Finished(replace(asset, data=data), record)
+
+
+def _read_back(found: bytes | None, mark_id: bytes) -> None:
+    """Never record a mark that is not there."""
+    if found != mark_id:
+        raise InvalidSignal(
+            "a mark was put in, but cannot be read back: it is too small, too short, "
+            "too quiet or too flat to carry one"
+        )

@@ -9,6 +9,7 @@ means by about one grey level; other content by tens.
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ VERSION = 1
 LIMIT = 8.0  # grey levels; see `distance`
 CELLS = 16  # of luma a side
 CHROMA_CELLS = 4  # of each of both chroma channels a side
-BYTES = 1 + CELLS**2 + 2 * CHROMA_CELLS**2
+HEAD = struct.Struct(">BII")  # version, width, height
+BYTES = HEAD.size + CELLS**2 + 2 * CHROMA_CELLS**2
 # Gain of luma and of chroma that counts as the same picture in another light.
 GAINS = (0.5, 2.0)
 NEUTRAL = 128.0  # chroma of grey
@@ -33,15 +35,27 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
         pixels: uint8 (height, width, 3), RGB, any size.
 
     Returns:
-        289 bytes: the version, then luma, Cb and Cr (BT.601, full range), row by row.
+        297 bytes: version, width and height, then luma, Cb and Cr (BT.601, full
+        range), row by row.
     """
+    height, width, _ = pixels.shape
     channels = Image.fromarray(pixels).convert("YCbCr").split()
     grids = (CELLS, CHROMA_CELLS, CHROMA_CELLS)
     cells = [
         channel.resize((n, n), Image.Resampling.BOX).tobytes()
         for channel, n in zip(channels, grids, strict=True)
     ]
-    return bytes([VERSION]) + b"".join(cells)
+    return HEAD.pack(VERSION, width, height) + b"".join(cells)
+
+
+def same_size(kept: bytes, seen: bytes) -> bool:
+    """Whether two fingerprints are of pictures of one size: none was cut from another.
+
+    Raises:
+        ValueError: as `distance`.
+    """
+    _check(kept, seen)
+    return kept[: HEAD.size] == seen[: HEAD.size]
 
 
 def distance(kept: bytes, seen: bytes) -> float:
@@ -58,12 +72,7 @@ def distance(kept: bytes, seen: bytes) -> float:
     Raises:
         ValueError: not two fingerprints of this version.
     """
-    for data in (kept, seen):
-        if len(data) != BYTES or data[0] != VERSION:
-            raise ValueError(
-                f"found a fingerprint of {len(data)} bytes, expected {BYTES} of "
-                f"version {VERSION}"
-            )
+    _check(kept, seen)
     (luma, chroma), (luma_seen, chroma_seen) = _read(kept), _read(seen)
     squares = [
         _squares(luma - luma.mean(), luma_seen - luma_seen.mean()),
@@ -72,9 +81,18 @@ def distance(kept: bytes, seen: bytes) -> float:
     return math.sqrt(sum(squares) / 3)
 
 
+def _check(*fingerprints: bytes) -> None:
+    for data in fingerprints:
+        if len(data) != BYTES or data[0] != VERSION:
+            raise ValueError(
+                f"found a fingerprint of {len(data)} bytes, expected {BYTES} of "
+                f"version {VERSION}"
+            )
+
+
 def _read(data: bytes) -> tuple[Means, Means]:
     """(luma (256,), both chroma channels (32,)), float64."""
-    values = np.frombuffer(data[1:], np.uint8).astype(np.float64)
+    values = np.frombuffer(data[HEAD.size :], np.uint8).astype(np.float64)
     return values[: CELLS**2], values[CELLS**2 :]
 
 

@@ -33,6 +33,8 @@ _MODES = {
     "image/jpeg": ("L", "RGB", "CMYK"),
     "image/webp": ("RGB", "RGBA"),
 }
+_PNG_XMP = "XML:com.adobe.xmp"
+_SRGB_GAMMA = b"gAMA" + (45455).to_bytes(4, "big")  # what is meant without it
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -63,11 +65,25 @@ def decode(data: bytes) -> Image.Image:
         ) from error
 
 
-def animated(data: bytes) -> bool:
-    """Whether a file that `decode` has read holds more than one frame."""
+def check_plain(data: bytes) -> None:
+    """Return if 8 bits of RGB, one frame, hold all that a file's picture says.
+
+    Raises:
+        UnsupportedFormat: more bits, several frames, or colours of another meaning.
+    """
     media_type = sniff(data) or ""
     with Image.open(io.BytesIO(data), formats=[FORMATS[media_type]]) as image:
-        return int(getattr(image, "n_frames", 1)) > 1
+        if int(getattr(image, "n_frames", 1)) > 1:
+            raise UnsupportedFormat("it has several frames, and only the first is read")
+    if media_type == "image/png":
+        if data[24] > 8:  # of IHDR; Pillow reads 16 bits of colour as 8
+            raise UnsupportedFormat(f"it has {data[24]} bits a channel, expected 8")
+        for name in (b"cICP", b"mDCV", b"cLLI", b"gAMA", b"cHRM"):
+            at = data.find(name, 33, data.find(b"IDAT"))
+            if at > 0 and data[at : at + 8] != _SRGB_GAMMA:
+                raise UnsupportedFormat(
+                    f"its colours are told by {name.decode()}, which would be lost"
+                )
 
 
 def split(image: Image.Image) -> tuple[NDArray[np.uint8], Image.Image | None]:
@@ -106,8 +122,8 @@ def encode(
 ) -> bytes:
     """A file of `image`: PNG, JPEG (quality 95, 4:4:4) or WebP (lossless).
 
-    The colour profile stays; EXIF, comments and other metadata do not, but EXIF and XMP
-    of `like`.
+    The colour profile stays; EXIF, comments and other metadata do not, but those of
+    `like`. A picture that EXIF says is turned is put upright.
 
     Raises:
         UnsupportedFormat: another type, or an image this type cannot hold.
@@ -116,7 +132,7 @@ def encode(
         raise UnsupportedFormat(
             f"found {media_type!r}, expected one of {', '.join(FORMATS)}"
         )
-    bare = _bare(image, media_type)
+    bare = _bare(upright(image), media_type)
     output = io.BytesIO()
     try:
         profile = bare.info.get("icc_profile")
@@ -128,6 +144,14 @@ def encode(
             f"as {media_type}: {error}"
         ) from error
     return output.getvalue()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """`image` as its EXIF orientation says, if that can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises a dozen types on damaged metadata
+        return image
 
 
 def loaded(image: Image.Image) -> Image.Image:
@@ -207,22 +231,51 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _about(image: Image.Image | None, media_type: str) -> dict[str, Any]:
-    """EXIF and XMP of a picture, as Pillow's `save` takes them."""
+    """What a picture's file says of it, as Pillow's `save` takes it.
+
+    EXIF, XMP, resolution, and the comments of PNG and JPEG.
+
+    Raises:
+        UnsupportedFormat: something of it cannot be read, or not be written back.
+    """
     if image is None:
         return {}
-    about: dict[str, Any] = {}
-    exif = image.getexif()
-    if len(exif):
-        about["exif"] = exif.tobytes()
+    try:
+        about = _resolution(image)
+        exif = image.getexif()
+        if len(exif):
+            about["exif"] = exif.tobytes()
+    except Exception as error:  # Pillow raises a dozen types on damaged metadata
+        raise UnsupportedFormat(
+            f"its metadata cannot be read ({type(error).__name__}: {error})"
+        ) from error
+    if "photoshop" in image.info:
+        raise UnsupportedFormat("it has IPTC records, which would be lost")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if xmp and media_type == "image/png":
-        text = PngInfo()
-        said = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-        text.add_itxt("XML:com.adobe.xmp", said)
-        about["pnginfo"] = text
+    if media_type == "image/png":
+        about["pnginfo"] = _png_text(image, xmp)
     elif xmp:
         about["xmp"] = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+    if media_type == "image/jpeg" and "comment" in image.info:
+        about["comment"] = image.info["comment"]
     return about
+
+
+def _resolution(image: Image.Image) -> dict[str, Any]:
+    found = image.info.get("dpi")
+    return {"dpi": found} if found else {}
+
+
+def _png_text(image: Image.Image, xmp: Any) -> PngInfo:
+    """The texts of a PNG file, and its XMP."""
+    text = PngInfo()
+    for name, value in image.info.items():
+        if isinstance(name, str) and isinstance(value, str) and name != _PNG_XMP:
+            text.add_itxt(name, value)
+    if xmp:
+        said = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+        text.add_itxt(_PNG_XMP, said)
+    return text
 
 
 def _bare(image: Image.Image, media_type: str) -> Image.Image:

@@ -44,9 +44,9 @@ TEMPLATE = 0.2  # of the mark's energy
 AROUND = (3, 9)  # frames and bins whose mean power an amplitude follows
 EXPONENT = 0.6  # of that power's root: 1 hides best, 0 is found best
 QUIET = 1e-5  # of full scale: below the steps of 16 bits nothing can be hidden
-LEAST_SECONDS, MOST_SECONDS = 1, 4 * 3600
+LEAST_SECONDS, MOST_SECONDS = 1, 3600
 RATES = range(8_000, 384_001)
-BLOCK = 1024  # frames that are in memory at once
+BLOCK = 8 * SHAPE[0]  # frames that are in memory at once: whole tiles
 
 Samples = NDArray[np.float64]
 
@@ -101,14 +101,15 @@ def mark(
     """`samples` with a mark, of the same shape and dtype.
 
     Args:
-        samples: floats in [-1, 1], (n,) or (n, channels), one second to four hours.
+        samples: floats in [-1, 1], (n,) or (n, channels), one second to an hour.
         rate: samples a second, 8,000 to 384,000.
         code: the code of a key record of this scheme.
         mark_id: 8 bytes, or None for an HMAC of the samples.
 
     Returns:
         (marked, nonce, mark id). Every channel is given the same mark, `decibels` of
-        the record below the mean of the channels. Peaks are clipped to [-1, 1].
+        the record below the mean of the channels. Peaks are clipped to 1, or to those
+        of the sound where they are higher.
 
     Raises:
         InvalidSignal: another shape or rate, NaN or infinity, too short or too long,
@@ -131,7 +132,8 @@ def mark(
     back = at(added, RATE, rate)[: len(mono)]
     back = np.pad(back, (0, len(mono) - len(back)))
     marked = samples + (back if samples.ndim == 1 else back[:, None])
-    return np.clip(marked, -1, 1).astype(samples.dtype), nonce, mark_id
+    peak = max(1.0, float(np.abs(samples).max()))
+    return np.clip(marked, -peak, peak).astype(samples.dtype), nonce, mark_id
 
 
 def mixed(samples: NDArray[np.floating], rate: int) -> Samples:

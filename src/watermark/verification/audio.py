@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from watermark.assets import DamagedAsset, audio
 from watermark.assets.loading import Asset
 from watermark.detectors import wave as wave_detector
@@ -9,6 +11,9 @@ from watermark.errors import InvalidSignal, UnsupportedFormat
 from watermark.report import Reason
 from watermark.schemes.wave import Code
 from watermark.verification.setting import Findings, Setting, mark_evidence
+
+# Below these a mark that is there is often not found.
+SURE_SECONDS, SURE_LOUD = 5, 0.003
 
 
 def audio_marks(asset: Asset, setting: Setting, found: Findings) -> None:
@@ -19,18 +24,29 @@ def audio_marks(asset: Asset, setting: Setting, found: Findings) -> None:
         return
     try:
         samples, rate = audio.decode(asset.data or b"")
+        scores = []
         for record in records.values():
             score = wave_detector.score(samples, rate, Code(record))
-            found.evidence.append(mark_evidence(record, score, len(records), setting))
+            scores.append(mark_evidence(record, score, len(records), setting))
     except (DamagedAsset, InvalidSignal, UnsupportedFormat) as error:
         found.open.append(Reason("unreadable", str(error)))
         return
+    found.evidence += scores
+    seconds, loud = len(samples) / rate, float(np.sqrt(np.mean(samples**2)))
+    if seconds < SURE_SECONDS or loud < SURE_LOUD:
+        found.open.append(
+            Reason(
+                "too-short",
+                f"{seconds:.1f} seconds of sound at {loud:.1g} of full scale may hold "
+                f"too little of a mark: expected {SURE_SECONDS} seconds at {SURE_LOUD}",
+            )
+        )
     found.power.append(
         Reason(
             "power",
-            "expected to find five seconds of a sound that was marked at the default "
-            "strength, cut anywhere, after MP3 at 64 kbit/s; how often, `python -m "
-            "benchmarks diffusion --only wave` measures. A changed speed or pitch is "
-            "not searched for",
+            "expected to find music or speech that was marked at the default strength, "
+            "cut anywhere, after MP3 at 64 kbit/s; how often, `python -m benchmarks "
+            "diffusion --only wave` measures. A changed speed or pitch is not searched "
+            "for",
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from watermark.errors import InvalidSignal, UnsupportedFormat, UnsupportedPipeli
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason
 from watermark.schemes import latent, noise, pixel
+from watermark.schemes.base import option
 from watermark.verification.geometry import MOST, Candidate, candidates
 from watermark.verification.setting import (
     GEOMETRY,
@@ -33,8 +34,28 @@ from watermark.verification.setting import (
 )
 
 Pixels = NDArray[np.uint8]
-# One look at a picture: (what it was, the share of the error budget, its scores).
-Look = tuple[str, float, Callable[[KeyRecord], Score]]
+
+
+# Pixels a side below which a cut-out of a marked picture is often not found.
+SURE_SIDE = 256
+
+
+class Look(NamedTuple):
+    """One look at a picture.
+
+    Attributes:
+        name: what was looked at.
+        share: of the error budget.
+        score: of a key record.
+        changed: whether the picture was turned, cut or resized before.
+    """
+
+    name: str
+    share: float
+    score: Callable[[KeyRecord], Score]
+    changed: bool = False
+
+
 # The looks of one layer, made one after the other until one decides.
 Layer = Callable[[Pixels, Setting], Iterator[Look]]
 
@@ -58,6 +79,16 @@ def image_marks(asset: Asset, setting: Setting, found: Findings) -> None:
     looked: list[str] = []
     for scheme, layer in LAYERS.items():
         own = [r for r in records.values() if r.scheme == scheme]
+        listed = [r for r in own if option(r.parameters, "registry")]
+        if listed:
+            found.open.append(
+                Reason(
+                    "no-registry",
+                    f"{len(listed)} key records have nonces on file, which are not "
+                    "looked up here yet",
+                )
+            )
+        own = [r for r in own if r not in listed]
         if not own:
             continue
         if setting.inverter is None and scheme in NEEDS_PIPELINE:
@@ -79,6 +110,15 @@ def image_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             code = "not-invertible" if scheme in NEEDS_PIPELINE else "too-small"
             found.open.append(Reason(code, text))
         found.evidence += best.values()
+    least = min(pixels.shape[:2])
+    if "pixel" in looked and least < SURE_SIDE:
+        found.open.append(
+            Reason(
+                "too-small",
+                f"a part of {least} pixels a side may hold too little of a mark: "
+                f"expected {SURE_SIDE}",
+            )
+        )
     if looked:
         found.power.append(Reason("power", _power(looked, setting)))
 
@@ -96,8 +136,8 @@ def _power(looked: Sequence[str], setting: Setting) -> str:
         )
     if "pixel" in looked:
         told.append(
-            "pictures of 512 pixels a side and more that were marked as finished media,"
-            " as they are and after JPEG 50"
+            "pictures that were marked as finished media, as they are and after JPEG 50"
+            + ", turned, resized or cut" * (setting.effort in GEOMETRY)
         )
     return (
         f"expected to find {'; '.join(told)}. How often, `python -m benchmarks "
@@ -121,10 +161,14 @@ def _test(
     best: dict[tuple[Any, ...], Evidence],
 ) -> None:
     """Keep the best evidence of each record in `best`."""
-    name, share, score = look
     for record in records:
-        evidence = mark_evidence(record, score(record), tests / share, setting)
-        evidence = replace(evidence, detail=f"{evidence.detail}, {name}")
+        score = look.score(record)
+        evidence = mark_evidence(record, score, tests / look.share, setting)
+        evidence = replace(
+            evidence,
+            detail=f"{evidence.detail}, {look.name}",
+            codes=(*evidence.codes, *["other-geometry"] * look.changed),
+        )
         before = best.get(record.test)
         if before is None or (evidence.log10_p or 0.0) < (before.log10_p or 0.0):
             best[record.test] = evidence
@@ -144,13 +188,14 @@ def _noise(pixels: Pixels, setting: Setting) -> Iterator[Look]:
             else:
                 estimate = inverter.noise(pixels, steps=steps)
             name = f"{steps} steps" + f" from {start:g}" * (start < 1)
-            yield name, share / len(starts), _of_noise(estimate)
+            yield Look(name, share / len(starts), _of_noise(estimate))
     for candidate, share in _changed(pixels, setting):
         try:
             estimate = inverter.noise(candidate.pixels, steps=GEOMETRY_STEPS)
         except UnsupportedPipeline:
             continue  # a size that this pipeline cannot have made
-        yield candidate.name, share, _of_noise(candidate.masked(estimate))
+        score = _of_noise(candidate.masked(estimate))
+        yield Look(candidate.name, share, score, changed=True)
 
 
 def _of_noise(estimate: NDArray[np.float32]) -> Callable[[KeyRecord], Score]:
@@ -163,13 +208,13 @@ def _latent(pixels: Pixels, setting: Setting) -> Iterator[Look]:
     if not isinstance(encoder, Encoder):
         raise UnsupportedPipeline("this inverter encodes no pictures")
     share = 1 - GEOMETRY.get(setting.effort, 0.0)
-    yield "encoded", share, _of_latents(encoder.latents(pixels), None)
+    yield Look("encoded", share, _of_latents(encoder.latents(pixels), None))
     for candidate, share in _changed(pixels, setting):
         try:
             found = encoder.latents(candidate.pixels)
         except UnsupportedPipeline:
             continue
-        yield candidate.name, share, _of_latents(found, candidate)
+        yield Look(candidate.name, share, _of_latents(found, candidate), changed=True)
 
 
 def _of_latents(
@@ -182,11 +227,16 @@ def _of_latents(
 
 def _pixel(pixels: Pixels, setting: Setting) -> Iterator[Look]:
     """The picture itself: nothing but a key is needed."""
-    if setting.effort == "quick":
-        yield "as it is", 1.0, lambda r: pixel_detector.score(pixels, pixel.Code(r))
-    else:
-        name = "as it is and turned back"
-        yield name, 1.0, lambda r: pixel_detector.search(pixels, pixel.Code(r))
+    share = GEOMETRY.get(setting.effort, 0.0)
+    yield Look(
+        "as it is", 1 - share, lambda r: pixel_detector.score(pixels, pixel.Code(r))
+    )
+    if share:
+        yield Look(
+            *("turned back", share),
+            lambda r: pixel_detector.turned(pixels, pixel.Code(r)),
+            changed=True,
+        )
 
 
 def _changed(pixels: Pixels, setting: Setting) -> Iterator[tuple[Candidate, float]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
-from watermark.assets import DamagedAsset, fingerprint, image
+from watermark.assets import DamagedAsset, audio, fingerprint, image
 from watermark.assets import text as text_asset
 from watermark.assets.loading import Asset
 from watermark.errors import UnsupportedFormat
@@ -40,8 +40,9 @@ def look_up(
         rows = ledger.by_binding(binding(evidence), evidence.payload)
         for row in rows:
             hits.setdefault(row.record.record_id, "by mark id")
-        _compare(asset, [row.record for row in rows], found)
-        _recover(asset, setting, found, manifest, evidence, tuple(hits))
+        records = {row.record.record_id: row.record for row in rows}
+        _compare(asset, evidence, list(records.values()), found)
+        _recover(asset, setting, found, manifest, evidence, tuple(records))
     for record_id, how in hits.items():
         record = ledger.record(record_id)
         if record is None:
@@ -61,13 +62,28 @@ def look_up(
         found.evidence.append(Evidence(layer="ledger", detector="ledger", state="none"))
 
 
-def _compare(asset: Asset, records: Sequence[Record], found: Findings) -> None:
-    """Whether a marked picture looks like what its record is of."""
+def _compare(
+    asset: Asset, mark: Evidence, records: Sequence[Record], found: Findings
+) -> None:
+    """Whether a marked picture looks like what its record is of.
+
+    Only a whole picture does: what was cut, turned or resized cannot be compared.
+    """
     kept = {r.fingerprint for r in records if r.fingerprint}
     if asset.kind != "image" or not kept:
         return
     try:
         seen = fingerprint.fingerprint(image.to_rgb8(_picture(asset)))
+        kept = {one for one in kept if fingerprint.same_size(one, seen)}
+        if not kept or "other-geometry" in mark.codes:
+            found.notes.append(
+                Reason(
+                    "content-not-compared",
+                    "the picture was cut, turned or resized since: whether it shows "
+                    "what its record is of was not looked at",
+                )
+            )
+            return
         apart = min(fingerprint.distance(one, seen) for one in kept)
     except (DamagedAsset, UnsupportedFormat, ValueError) as error:
         found.notes.append(Reason("content-not-compared", str(error)))
@@ -93,6 +109,8 @@ def content_digests(asset: Asset) -> list[str]:
             return [text_asset.digest(said), text_asset.digest(said.strip())]
         if asset.kind == "image":
             return [image.digest(_picture(asset))]
+        if asset.kind == "audio":
+            return [audio.digest(*audio.decode(asset.data or b""))]
     except (DamagedAsset, UnsupportedFormat):
         return []
     return []
@@ -132,8 +150,8 @@ def _recover(
             )
             if not (result.content_only_broken or result.state == "trusted"):
                 continue
-            values = [value for _, value in result.soft_bindings]
-            if mark.payload not in values:
+            values = [v for name, v in result.soft_bindings if name == binding(mark)]
+            if values and mark.payload not in values:
                 found.conflicts.append(
                     Reason("other-mark", "the manifest on file names another mark id")
                 )
