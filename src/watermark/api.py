@@ -266,7 +266,7 @@ class Watermark:
             _home=self.home,
             _asset=carried,
             _original=loaded,
-            _suffix=Path(asset).suffix if isinstance(asset, os.PathLike) else ".md",
+            _suffix=_suffix(asset),
         )
         if format is not None:
             marked.finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
@@ -278,7 +278,10 @@ class Watermark:
         reference, record_id = self._outputs.get(id(asset), (None, ""))
         if reference is not None and reference() is asset:
             record = self.home.ledger.record(record_id)
-            if record is not None:
+            # An object may have been drawn on since: what it holds decides.
+            seen = set(verification.content_digests(loaded))
+            known = set(record.content) if record is not None else set()
+            if record is not None and (seen & known or not (seen and known)):
                 return record
         found = {
             row.record.record_id: row.record
@@ -379,6 +382,11 @@ def _payload(
     if dual or not payload:
         return {"payload_bits": payload}
     return {"payload_bits": payload, "nonce_bits": 0}
+
+
+def _suffix(asset: Any) -> str:
+    """Of the file that a text came from; a text in memory is taken for Markdown."""
+    return Path(asset).suffix.lower() if isinstance(asset, os.PathLike) else ".md"
 
 
 def _is_marked(record: Record) -> bool:

@@ -80,6 +80,11 @@ class Marked:
             raise UnsupportedFormat(
                 f"{path.name} is no name for a text: choose .txt, .md or the like"
             )
+        if self.carrier == "structured" and path.suffix.lower() != self._suffix:
+            raise UnsupportedFormat(
+                f"{path.name} is no name for it: the manifest stands in a comment as "
+                f"{self._suffix or 'plain'} files have them; embed a path to choose"
+            )
         if self.carrier != "sidecar":
             write_atomically(path, self.data, replace=True)
             return

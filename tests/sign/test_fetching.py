@@ -74,6 +74,8 @@ INSIDE = (
     "169.254.169.254",  # where clouds keep secrets
     "[::ffff:127.0.0.1]",
     "[fe80::1]",
+    "[64:ff9b::a00:1]",  # 10.0.0.1 by NAT64
+    "[2002:7f00:1::]",  # 127.0.0.1 by 6to4
     "localhost",
 )
 

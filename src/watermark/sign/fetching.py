@@ -115,13 +115,28 @@ def _parts(url: str, https_only: bool) -> tuple[str, str, int, str]:
     return scheme, host, port or PORTS[scheme], target
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address, and the IPv4 address within it, are of the whole internet."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        within = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
+        if ip in _NAT64:
+            within = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if within is not None:
+            return within.is_global
+    return ip.is_global
+
+
 def _connected(
     host: str, port: int, secure: bool, deadline: float, public_only: bool
 ) -> socket.socket:
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if public_only:  # each of them: the connection is made to the one that was checked
         for *_, address in addresses:
-            if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+            if not _is_public(str(address[0]).partition("%")[0]):
                 raise Refused(
                     f"{host} is at {address[0]}, which is not a public address: a file "
                     "must not choose what is asked inside this network"
