@@ -9,9 +9,11 @@ import pytest
 
 from tests.toys import generate, text_of, words
 from watermark.api import Watermark
+from watermark.assets.loading import Asset
 from watermark.errors import SigningError, UnsupportedFormat
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES
+from watermark.verification.manifest import bare
 
 CARRIERS = ("wrapper", "structured", "html")
 
@@ -87,6 +89,87 @@ def test_a_change_is_a_conflict(w: Watermark, said: str, carrier: str) -> None:
     assert changed != whole
     assert report.verdict == Verdict.CONFLICT
     assert {reason.code for reason in report.reasons} >= {"broken-signature"}
+
+
+ABOUT = [
+    'Use a <script type="application/c2pa"> element in the head of the page.',
+    'Use <link rel="c2pa-manifest"> once; two <link rel="c2pa-manifest"> are an error.',
+    'No <script data-type="application/c2pa"> is meant by this rule.',
+    "A block is -----BEGIN C2PA MANIFEST----- data:application/c2pa;base64,AAAA "
+    "-----END C2PA MANIFEST-----, in a comment.",
+]
+
+
+@pytest.mark.parametrize("about", ABOUT, ids=range(4))
+def test_a_text_about_manifests_is_not_accused(
+    w: Watermark, said: str, about: str
+) -> None:
+    report = w.verify(about, tokenizer=words())
+    both = w.verify(about + "\n" + said, tokenizer=words())
+
+    assert report.verdict == Verdict.INCONCLUSIVE
+    assert both.verdict == Verdict.MARKED
+    for each in (report, both):
+        assert "broken-signature" not in {reason.code for reason in each.reasons}
+
+
+@pytest.mark.parametrize("carrier", ["structured", "html"])
+def test_a_tampered_manifest_stays_a_conflict(
+    w: Watermark, said: str, carrier: str
+) -> None:
+    whole = signed(w, page(said, carrier), carrier).data.decode()
+    start = whole.index("AAA") + 200
+    for broken in (
+        whole[:start] + "!" + whole[start + 1 :],
+        whole[:start] + whole[start + 4 :],
+        whole + ABOUT[1],
+    ):
+        report = w.verify(broken, tokenizer=words())
+
+        assert report.verdict == Verdict.CONFLICT
+        assert {reason.code for reason in report.reasons} >= {"broken-signature"}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_file_beside_it_does_not_clear_a_broken_manifest(
+    w: Watermark, said: str, carrier: str, tmp_path: Path
+) -> None:
+    """`a.c2pa` may be the manifest of `a.jpg`: that of the text is the text's own."""
+    whole = signed(w, page(said, carrier), carrier).data
+    word = said.split()[5].encode()
+    other = signed(w, "Another text.", "sidecar")
+    path = tmp_path / "a.txt"
+    (tmp_path / "a.c2pa").write_bytes(other.manifest)
+    for data, verdict in [
+        (whole.replace(word, word.upper(), 1), Verdict.CONFLICT),
+        (said.encode(), Verdict.MARKED),
+    ]:
+        path.write_bytes(data)
+        report = w.verify(path, tokenizer=words())
+
+        assert report.verdict == verdict
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_what_is_taken_out_is_what_was_put_in(
+    w: Watermark, said: str, carrier: str
+) -> None:
+    text = page(said, carrier)
+    whole = signed(w, text, carrier).data.decode()
+    rest, start, length = bare(Asset(kind="text", text=whole))
+
+    assert rest.text == text
+    assert whole[:start] + whole[start + length :] == text
+    assert "C2PA MANIFEST" in whole[start : start + length] or carrier != "structured"
+    assert bare(rest)[0].text == text
+
+
+def test_a_mark_after_a_wrapper_is_no_error(w: Watermark) -> None:
+    whole = signed(w, "cafe", "wrapper").data.decode() + "\u0301"
+    rest, start, length = bare(Asset(kind="text", text=whole))
+
+    assert (rest.text, start, length) == ("caf\u00e9", 3, len(whole) - 5)
+    assert w.verify(whole).verdict == Verdict.CONFLICT
 
 
 def test_a_second_manifest_is_refused(w: Watermark, said: str) -> None:

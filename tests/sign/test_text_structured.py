@@ -1,6 +1,7 @@
 """A.9: a block in a comment or in front matter, and nothing unsigned beside it."""
 
 import base64
+import time
 
 import pytest
 from benchmarks.conformance.containers import box
@@ -9,7 +10,7 @@ from watermark.errors import UnsupportedFormat
 from watermark.record import Record
 from watermark.sign import c2pa, claims, jumbf, text, text_structured
 from watermark.sign.credential import Credential
-from watermark.sign.place import Linked, Located, Unusable
+from watermark.sign.place import Linked, Located, Unusable, is_meant
 
 DEFINITION = claims.definition(Record(kind="text", provider="Acme", system="lm/2"))
 BEGIN, END = text_structured.BEGIN, text_structured.END
@@ -134,7 +135,7 @@ def test_two_blocks_are_multiple(
         ),
         (
             BEGIN + b" " + URI + b"AB== " + END,  # bits that decode to nothing
-            Unusable("manifest.structuredText.malformedReference", meant=True),
+            Unusable("manifest.structuredText.malformedReference", meant=False),
         ),
         (BEGIN + b" https://a.b/c.c2pa " + END, Linked("https://a.b/c.c2pa")),
         (
@@ -156,6 +157,57 @@ def test_a_text_about_manifests_has_none_and_is_not_accused() -> None:
 
     assert found.state == "none"
     assert found.codes == ("manifest.structuredText.multipleReferences",)
+
+
+def test_what_begins_as_a_store_was_meant_as_one(signed: c2pa.SignedAsset) -> None:
+    block = b" ".join([BEGIN, URI + base64.b64encode(signed.manifest), END])
+    other = b" ".join([BEGIN, URI + b"AAAA", END])
+    malformed, multiple = text_structured.MALFORMED, text_structured.MULTIPLE
+
+    assert isinstance(text_structured.locate(block), Located)
+    for broken, place in [
+        (block.replace(b" " + END, b"! " + END), Unusable(malformed, meant=True)),
+        (block.replace(b" " + END, b"AAAA " + END), Unusable(malformed, meant=True)),
+        (other, Unusable(malformed, meant=False)),
+        (other + block, Unusable(multiple, meant=True)),
+        (block[:-40] + other, Unusable(multiple, meant=True)),
+        (other + other, Unusable(multiple, meant=False)),
+    ]:
+        assert text_structured.locate(broken) == place
+
+
+def test_a_store_is_known_by_its_label(signed: c2pa.SignedAsset) -> None:
+    """The first 38 bytes: two headers, 16 bytes of type, flags, and the label."""
+    encoded = base64.b64encode(signed.manifest)
+
+    assert is_meant(encoded)
+    assert is_meant(encoded[:52])
+    assert not is_meant(encoded[:48])
+    for place in (*range(4, 8), *range(12, 16), *range(33, 38)):
+        other = bytearray(signed.manifest)
+        other[place] ^= 1
+
+        assert not is_meant(base64.b64encode(other))
+
+
+def test_a_store_of_very_many_boxes_is_refused_in_time() -> None:
+    """14 MiB of text; the library would look at each."""
+    empty = box(b"free")
+    for count, fits in ((jumbf.MAX_BOXES - 1, True), (jumbf.MAX_BOXES, False)):
+        assert jumbf.well_formed(box(b"jumb", empty * count)) == fits
+        assert jumbf.well_formed(box(b"jumb", box(b"jumb") * count)) == fits
+    encoded = base64.b64encode(box(b"jumb", empty * (21 << 16)))
+    blocks = [
+        b" ".join([BEGIN, URI + encoded, END]),
+        b'<script type="application/c2pa">' + encoded + b"</script>",
+    ]
+    for data in blocks:
+        began = time.process_time()
+        found = text.read(data)
+
+        assert len(data) > 14_000_000
+        assert time.process_time() - began < 1
+        assert found.state == "none"
 
 
 def test_a_link_is_named_and_not_followed() -> None:

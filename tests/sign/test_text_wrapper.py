@@ -1,5 +1,6 @@
 """A.8: the wrapper is where the manifest says, or it is reported with its code."""
 
+import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -189,6 +190,26 @@ def test_selectors_that_follow_belong_to_the_text_unless_they_are_filling() -> N
         assert isinstance(found, Located)
         ((start, length),) = found.ranges
         assert start + length + rest == len(found.data)
+
+
+def test_a_wrapper_of_very_many_boxes_is_refused_in_time() -> None:
+    boxes = box(b"jumb", box(b"jumb") * (1 << 19))
+    data = ("a" + text_wrapper.wrapper(boxes)).encode()
+    began = time.process_time()
+
+    assert len(data) > 14_000_000
+    assert text_wrapper.locate(data) == Unusable("manifest.text.corruptedWrapper")
+    assert time.process_time() - began < 1
+
+
+def test_a_mark_after_the_wrapper_joins_the_letter_before_it() -> None:
+    data = ("e" + text_wrapper.wrapper(STORE) + "\u0301").encode()
+    before, carrier, after = text.parted(data)
+
+    assert (before + after).decode() == "\u00e9"
+    assert carrier == text_wrapper.wrapper(STORE).encode()
+    assert text.content(data) == before + after
+    assert text.parted(b"plain") == (b"plain", b"", b"")
 
 
 def test_stacked_marks_are_refused_before_they_are_sorted(

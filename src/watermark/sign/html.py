@@ -6,26 +6,53 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from watermark.errors import UnsupportedFormat
 from watermark.sign.manifest import MAX_TEXT
-from watermark.sign.place import Linked, Located, Place, Unusable, is_store
+from watermark.sign.place import Linked, Located, Place, Unusable, is_meant, is_store
 
 MULTIPLE = "manifest.html.multipleManifests"
 
 _OPEN, _CLOSE = b'<script type="application/c2pa">', b"</script>"
-_TAG = re.compile(
+# The expressions below never go back over what they have passed: each is linear.
+_START = re.compile(
     rb"<!--|<(/?)(html|head|body|script|style|title|textarea|noscript|template|link)"
-    rb"(?=[\s/>])((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>",
+    rb"(?=[\s/>])",
     re.IGNORECASE,
 )
-_RAW = frozenset({b"script", b"style", b"title", b"textarea"})  # hold no elements
-_SCRIPT = re.compile(rb"\s*type\s*=\s*([\"']?)application/c2pa\1\s*", re.IGNORECASE)
-_LINK = re.compile(rb"rel\s*=\s*[\"']?c2pa-manifest(?=[\"'\s/]|$)", re.IGNORECASE)
-_HREF = re.compile(rb"href\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+# HTML, 13.2.5.32 to 38: a quote is one after an equals sign only.
+_NAME, _VALUE = rb"[^\s/>][^\s/>=]*+", rb"\"[^\"]*+\"|'[^']*+'|(?![\"'])[^\s>]*+"
+_REST = re.compile(
+    rb"(?:[\s/]++|" + _NAME + rb"(?:\s*+=\s*+(?:" + _VALUE + rb")|(?!\s*+=)))*+>"
+)
+_ATTRIBUTE = re.compile(rb"(" + _NAME + rb")(?:\s*+=\s*+(" + _VALUE + rb"))?+")
+_RAW = {  # hold no elements, up to this
+    name: re.compile(rb"</" + name + rb"(?=[\s/>])", re.IGNORECASE)
+    for name in (b"script", b"style", b"title", b"textarea")
+}
 # Exactly what is written here and by others, so that an element with more in it, such
 # as an event handler, is nothing that may stay unsigned.
 _PLAIN = re.compile(rb"<script\s+type=\"application/c2pa\">")
+
+
+class _Tag(NamedTuple):
+    """Bytes `start` to `end` of a page.
+
+    Attributes:
+        start: of the tag.
+        end: of the tag.
+        name: in small letters; ``/`` before that of an end tag.
+        rest: attributes, and the angle bracket after them.
+        close: where the end tag of an element begins that holds no others, or the end
+            of the page if there is none; for other elements the end of the tag.
+    """
+
+    start: int
+    end: int
+    name: bytes
+    rest: bytes
+    close: int
 
 
 def write(content: bytes, store: bytes) -> tuple[bytes, int, int]:
@@ -34,7 +61,7 @@ def write(content: bytes, store: bytes) -> tuple[bytes, int, int]:
     Raises:
         UnsupportedFormat: the page has no ``</head>``.
     """
-    place = next((at for at, _, name, _ in _tags(content) if name == b"/head"), None)
+    place = next((t.start for t in _tags(content) if t.name == b"/head"), None)
     if place is None:
         raise UnsupportedFormat(
             "found no </head> in this page: write one, or use 'sidecar'"
@@ -48,51 +75,69 @@ def locate(data: bytes) -> Place | None:
     if b"c2pa" not in data or b"<" not in data:
         return None
     found: list[Place] = []
-    for start, end, name, attributes in _tags(data):
-        if name in (b"/head", b"body"):
+    for tag in _tags(data):
+        if tag.name in (b"/head", b"body"):
             break
-        if name == b"script" and _SCRIPT.search(attributes):
-            found.append(_script(data, start, end))
-        elif name == b"link" and _LINK.search(attributes):
-            href = _HREF.search(attributes)
-            url = (href[1] or href[2] or b"") if href else b""
-            found.append(Linked(url[:MAX_TEXT].decode("utf-8", "replace")))
+        if b"c2pa" not in tag.rest.lower():  # most tags: no need to look closer
+            continue
+        if tag.name == b"script":
+            if _attributes(tag).get(b"type", b"").lower() == b"application/c2pa":
+                found.append(_script(data, tag))
+        elif tag.name == b"link":
+            attributes = _attributes(tag)
+            if b"c2pa-manifest" in attributes.get(b"rel", b"").lower().split():
+                url = attributes.get(b"href", b"")[:MAX_TEXT]
+                found.append(Linked(url.decode("utf-8", "replace")))
     if len(found) > 1:
-        return Unusable(MULTIPLE)
+        manifests = (p for p in found if not isinstance(p, Linked))
+        meant = any(isinstance(p, Located) or p.meant for p in manifests)
+        return Unusable(MULTIPLE, meant=meant)
     return found[0] if found else None
 
 
-def _script(data: bytes, start: int, end: int) -> Place:
-    stop = data.find(_CLOSE, end)
-    if stop < 0:
-        return Unusable()
-    encoded = data[end:stop].strip()
+def _script(data: bytes, tag: _Tag) -> Place:
+    encoded = data[tag.end : tag.close].strip()
+    if not data.startswith(_CLOSE, tag.close):
+        return Unusable(meant=is_meant(encoded))
     try:
         store = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        return Unusable()
+        return Unusable(meant=is_meant(encoded))
     if not is_store(store) or base64.b64encode(store) != encoded:
-        return Unusable()
-    length = stop + len(_CLOSE) - start
-    plain = _PLAIN.fullmatch(data[start:end])
-    return Located(store, data, frozenset({(start, length)} if plain else ()))
+        return Unusable(meant=is_meant(encoded))
+    length = tag.close + len(_CLOSE) - tag.start
+    plain = _PLAIN.fullmatch(data[tag.start : tag.end])
+    return Located(store, data, frozenset({(tag.start, length)} if plain else ()))
 
 
-def _tags(data: bytes) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """Start, end, name (``/`` before that of an end tag) and attributes of each tag."""
+def _attributes(tag: _Tag) -> dict[bytes, bytes]:
+    """Names, in small letters, and values; of two with one name the first counts."""
+    found: dict[bytes, bytes] = {}
+    for name, value in _ATTRIBUTE.findall(tag.rest):
+        quoted = value[:1] in (b'"', b"'")
+        found.setdefault(name.lower(), value[1:-1] if quoted else value)
+    return found
+
+
+def _tags(data: bytes) -> Iterator[_Tag]:
+    """Each tag of a name that tells where the head is and what is in it.
+
+    Nothing follows a tag, a comment or a script that does not end.
+    """
     place = 0
-    while tag := _TAG.search(data, place):
-        place = tag.end()
-        if tag[0] == b"<!--":
-            place = data.find(b"-->", place)
+    while start := _START.search(data, place):
+        if start[0] == b"<!--":
+            place = data.find(b"-->", start.end())
             if place < 0:
                 return
             continue
-        slash, name = tag[1], tag[2].lower()
-        yield tag.start(), tag.end(), slash + name, tag[3]
-        if not slash and name in _RAW:
-            close = re.compile(rb"</" + name + rb"(?=[\s/>])", re.IGNORECASE)
-            ended = close.search(data, place)
-            if ended is None:
-                return
-            place = ended.start()
+        rest = _REST.match(data, start.end())
+        if rest is None:
+            return
+        slash, name = start[1], start[2].lower()
+        close = place = rest.end()
+        if raw := _RAW.get(slash + name):
+            ended = raw.search(data, place)
+            close = ended.start() if ended else len(data)
+        yield _Tag(start.start(), place, slash + name, rest[0], close)
+        place = close

@@ -20,6 +20,8 @@ from watermark.errors import SigningError
 ASSERTIONS, CLAIM, SIGNATURE = "c2pa.assertions", "c2pa.claim.v2", "c2pa.signature"
 
 MAX_DEPTH = 8  # store, manifest, assertion store, assertion; a databox has one more
+MAX_BOXES = 4096  # a manifest written here with a mark has 27
+START_BYTES = 38  # of a store, up to the end of its label
 
 # 11.1.4.1: four letters and the rest of a UUID name the type of a superbox.
 _TYPE = bytes.fromhex("00110010800000aa00389b71")
@@ -96,20 +98,37 @@ def parse(store: bytes) -> Manifest:
         ) from error
 
 
-def well_formed(store: bytes, depth: int = 0) -> bool:
+def well_formed(store: bytes) -> bool:
     """Whether every box of a stranger's store fits into the one around it.
 
     The native library reserves memory for as many bytes as a box says it has: one
-    changed bit made it work for two seconds.
+    changed bit made it work for two seconds. More than `MAX_BOXES` boxes, or superboxes
+    deeper than `MAX_DEPTH`, are nobody's manifest.
     """
-    try:
-        for kind, payload in boxes(store):
-            nested = kind == b"jumb"
-            if nested and (depth >= MAX_DEPTH or not well_formed(payload, depth + 1)):
-                return False
-    except (struct.error, ValueError):
-        return False
-    return True
+    level, count = [store], 0
+    for _ in range(MAX_DEPTH + 1):
+        inner = []
+        try:
+            for kind, payload in (each for outer in level for each in boxes(outer)):
+                count += 1
+                if count > MAX_BOXES:
+                    return False
+                if kind == b"jumb":
+                    inner.append(payload)
+        except (struct.error, ValueError):
+            return False
+        level = inner
+    return not level
+
+
+def begins_store(data: bytes) -> bool:
+    """Whether these first bytes are those of a manifest store (11.1.4).
+
+    A superbox, a description box, and the label after its type and one byte of flags.
+    No length is looked at: a store that was damaged later still begins like one.
+    """
+    label = data[33:START_BYTES]
+    return data[4:8] == b"jumb" and data[12:16] == b"jumd" and label == b"c2pa\0"
 
 
 def encode(value: Any) -> bytes:

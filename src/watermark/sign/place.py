@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 
-from watermark.sign.jumbf import well_formed
+from watermark.sign.jumbf import START_BYTES, begins_store, well_formed
 from watermark.sign.manifest import GENERAL_ERROR
 
 STORE_BYTES = 32 << 20  # the native library's own limit for a manifest
@@ -55,6 +56,19 @@ def is_store(data: bytes) -> bool:
     whole = len(data) == int.from_bytes(data[:4], "big")
     sized = whole and data[4:8] == b"jumb" and len(data) <= STORE_BYTES
     return sized and well_formed(data)
+
+
+def is_meant(encoded: bytes) -> bool:
+    """Whether this base64 begins as that of a manifest store does.
+
+    What comes later may be damaged. Anything else, such as the dots in an explanation,
+    was never a manifest.
+    """
+    start = encoded[: -(-START_BYTES // 3) * 4]
+    try:
+        return begins_store(base64.b64decode(start, validate=True))
+    except ValueError:  # of binascii.Error too
+        return False
 
 
 Place = Located | Linked | Unusable

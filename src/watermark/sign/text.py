@@ -131,8 +131,8 @@ def locate(data: bytes) -> Place | None:
     readers = (text_wrapper.locate, html.locate, text_structured.locate)
     found = [place for reader in readers if (place := reader(data)) is not None]
     meant = [p for p in found if not isinstance(p, Unusable) or p.meant]
-    if len(meant) > 1:
-        return Unusable()
+    if len(meant) > 1:  # links alone are no manifest that could be broken
+        return Unusable(meant=any(not isinstance(p, Linked) for p in meant))
     return next(iter(meant or found), None)
 
 
@@ -142,11 +142,28 @@ def content(data: bytes) -> bytes:
     Detectors read this: a mark is in the words, and two thousand invisible characters
     after them are none.
     """
+    before, _, after = parted(data)
+    return before + after
+
+
+def parted(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """What stands before the carrier of a manifest, the carrier, and what follows it.
+
+    A text that carries none is all before it. The rest of a wrapped text is in normal
+    form C, and may continue the last character before the wrapper.
+    """
     place = locate(data)
     if not isinstance(place, Located) or not place.ranges:
-        return data
+        return data, b"", b""
     start, length = max(place.ranges, key=lambda r: r[1])
-    return place.data[:start] + place.data[start + length :]
+    end = start + length
+    return place.data[:start], place.data[start:end], place.data[end:]
+
+
+def holds(data: bytes) -> bool:
+    """Whether a text holds a manifest itself, be it a broken one."""
+    place = locate(data)
+    return isinstance(place, Located) or (isinstance(place, Unusable) and place.meant)
 
 
 def _read(place: Located, anchors: bytes) -> ManifestResult:

@@ -13,6 +13,7 @@ from watermark.sign.place import (
     Located,
     Place,
     Unusable,
+    is_meant,
     is_store,
 )
 
@@ -46,6 +47,7 @@ SUFFIXES = frozenset(_BY_SUFFIX)
 # A first line that has to stay the first: a script's interpreter, an XML or PHP
 # declaration, a character set, a byte order mark.
 _RESERVED = (b"#!", b"<?", b"@charset", b"\xef\xbb\xbf")
+_REFERENCE = re.compile(BEGIN + rb"\s*" + DATA_URI)
 _FRONT_MATTER = re.compile(rb"(---|\+\+\+)\r?\n")
 
 
@@ -91,7 +93,8 @@ def locate(data: bytes) -> Place | None:
     if not begins and not ends:
         return None
     if begins > 1 or ends > 1:
-        return Unusable(MULTIPLE, meant=BEGIN + b" " + DATA_URI in data)
+        stores = (data[m.end() : m.end() + 100] for m in _REFERENCE.finditer(data))
+        return Unusable(MULTIPLE, meant=any(map(is_meant, stores)))
     start, end = data.find(BEGIN), data.find(END)
     if not 0 <= start < end:
         return Unusable(NONE, meant=False)
@@ -102,7 +105,9 @@ def locate(data: bytes) -> Place | None:
         return Linked(reference.decode("ascii", "replace"))
     store = _decoded(reference)
     if store is None:
-        return Unusable(MALFORMED, meant=reference.startswith(DATA_URI))
+        begins = reference.startswith(DATA_URI)
+        meant = begins and is_meant(reference.removeprefix(DATA_URI))
+        return Unusable(MALFORMED, meant=meant)
     return Located(store, data, _ranges(data, start, end + len(END), reference))
 
 

@@ -29,14 +29,16 @@ def read_manifest(
 
         data = asset.text.encode() if asset.data is None else asset.data
         result = text.read(data, anchors=setting.anchors, sidecar=asset.sidecar)
+        beside = asset.sidecar is not None and asset.shared
+        if beside and result.state == "invalid" and not text.holds(data):
+            # Another file's, by its name.
+            result = replace(result, state="none", codes=())
     elif asset.data is None or not asset.media_type:
         return None
     else:
         from watermark.sign import c2pa
 
         result = c2pa.read(asset.data, asset.media_type, anchors=setting.anchors)
-    if asset.sidecar is not None and asset.shared and result.state == "invalid":
-        result = replace(result, state="none", codes=())  # another file's, by its name
     if result.state == "invalid" and only_expired(result):
         found.evidence.append(manifest_evidence(result, "valid"))
         found.open.append(
@@ -78,11 +80,11 @@ def bare(asset: Asset) -> tuple[Asset, int, int]:
         return asset, 0, 0
     from watermark.sign import text
 
-    whole = asset.text
-    said = text.content(whole.encode()).decode()
-    pairs = enumerate(zip(whole, said, strict=False))
-    start = next((i for i, (a, b) in pairs if a != b), len(said))
-    return replace(asset, text=said), start, len(whole) - len(said)
+    before, carrier, after = text.parted(asset.text.encode())
+    said = (before + after).decode()
+    # A mark after the carrier may belong to the letter before it, and split it.
+    start = len(before.decode(errors="ignore"))
+    return replace(asset, text=said), start, len(carrier.decode())
 
 
 def only_expired(result: ManifestResult) -> bool:
