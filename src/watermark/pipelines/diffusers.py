@@ -23,7 +23,8 @@ from watermark.keys import KeyRecord
 from watermark.pipelines import diffusion_decode, diffusion_draw, diffusion_modular
 from watermark.pipelines.base import Attachment, OnUnsupported, Sink
 from watermark.pipelines.diffusion_call import Call, Codes
-from watermark.pipelines.diffusion_host import LAYERS, Host, parts_of, watching
+from watermark.pipelines.diffusion_callback import watch
+from watermark.pipelines.diffusion_host import LAYERS, Host, parts_of
 from watermark.pipelines.diffusion_latents import Policy
 from watermark.schemes import noise
 
@@ -131,6 +132,10 @@ def _no_noise(base: type, parts: Sequence[Any]) -> str | None:
 def _call(host: Host, base: Any) -> Callable[..., Any]:
     signature = inspect.signature(base.__call__)
     inline = diffusion_draw.inline(base)
+    # The name of `**kwargs`, where legacy arguments come in.
+    extra = next(
+        (p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), ""
+    )
 
     @functools.wraps(base.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,15 +147,14 @@ def _call(host: Host, base: Any) -> Callable[..., Any]:
         def invoke(active: Call | None) -> Any:
             if active is None:
                 return base.__call__(self, *args, **kwargs)
-            if arguments.get("callback_on_step_end") is not None and active.noise:
-                arguments["callback_on_step_end"] = watching(
-                    arguments["callback_on_step_end"], active
-                )
+            for own in (arguments, arguments.get(extra)):
+                if own:
+                    watch(own, active)
             if not inline or not active.noise:
                 return base.__call__(*bound.args, **bound.kwargs)
-            own = arguments.get("latents")
-            if isinstance(own, torch.Tensor):
-                arguments["latents"] = active.mark_noise(own)
+            latents = arguments.get("latents")
+            if isinstance(latents, torch.Tensor):
+                arguments["latents"] = active.mark_noise(latents)
                 return base.__call__(*bound.args, **bound.kwargs)
             with active.drawing():
                 return base.__call__(*bound.args, **bound.kwargs)

@@ -19,11 +19,21 @@ import torch
 from watermark.errors import NotMarked
 from watermark.keys import KeyRecord
 from watermark.pipelines.diffusion_draw import DrawMode
-from watermark.record import Mark
+from watermark.record import Kind, Mark
 from watermark.schemes.noise import Code as NoiseCode
 from watermark.schemes.signs import MIN_NUMBERS
 
 ACTIVE: ContextVar[Call | None] = ContextVar("watermark_call", default=None)
+
+
+@contextmanager
+def disarmed() -> Iterator[None]:
+    """Within: no call is active, and nothing is marked (the caller's own code runs)."""
+    token = ACTIVE.set(None)
+    try:
+        yield
+    finally:
+        ACTIVE.reset(token)
 
 
 @dataclass
@@ -60,6 +70,7 @@ class Call:
     noise: bool
     latent: bool
     own: frozenset[str] = frozenset()  # prepare methods that get the caller's latents
+    weak: bool = False  # `noise` is weak beside `latent`: none may be drawn at all
     replaced: bool = False
     inside: bool = False
     too_small: tuple[int, ...] | None = None
@@ -75,10 +86,13 @@ class Call:
         """The scope in which the initial noise is drawn."""
         self.inside = True
         try:
-            with DrawMode(self.mark_noise):
+            with DrawMode(self._take):
                 yield
         finally:
             self.inside = False
+
+    def _take(self, drawn: torch.Tensor) -> torch.Tensor:
+        return self.mark_noise(drawn) if ACTIVE.get() is self else drawn
 
     def mark_noise(self, drawn: torch.Tensor) -> torch.Tensor:
         """`drawn` (batch, ...) with every sample's signs set by its code.
@@ -129,40 +143,34 @@ class Call:
         """Samples marked so far, in the layer that has most."""
         return max((sum(map(len, sets)) for sets in self.marks.values()), default=0)
 
-    def of_outputs(self, outputs: int) -> list[tuple[Mark, ...]]:
+    def of_outputs(self, outputs: int, medium: Kind) -> list[tuple[Mark, ...]]:
         """The marks of each output.
 
-        A batch of as many samples as there are outputs belongs to them one by one; so
-        do single draws (a list of generators), in turn. More samples than outputs (an
-        ensemble, the frames of a video) belong in equal runs.
-
         Raises:
-            NotMarked: a layer that is on marked nothing, or what it marked fits no
-                output.
+            NotMarked: a layer that is on marked nothing (unless it is `noise` that is
+                weak beside `latent`), or what it marked fits no output.
         """
         for layer, on in (("noise", self.noise), ("latent", self.latent)):
+            if layer == "noise" and self.weak:
+                continue
             if on and not any(name == layer for name, _ in self.marks):
                 raise NotMarked(self._missing(layer, outputs))
         found: list[dict[Mark, None]] = [{} for _ in range(outputs)]
         for (layer, shape), batches in self.marks.items():
-            total = sum(map(len, batches))
-            if total == 1:
-                pairs = [(index, batches[0][0]) for index in range(outputs)]
-            elif all(len(batch) == outputs for batch in batches):
-                pairs = [pair for batch in batches for pair in enumerate(batch)]
-            elif layer == "noise" and all(len(batch) == 1 for batch in batches):
-                pairs = [(i % outputs, mark) for i, [mark] in enumerate(batches)]
-            elif outputs and total % outputs == 0:
-                run = total // outputs
-                flat = [mark for batch in batches for mark in batch]
-                pairs = [(i // run, mark) for i, mark in enumerate(flat)]
-            else:
+            flat = [mark for batch in batches for mark in batch]
+            if len(flat) == 1:
+                for marks in found:
+                    marks[flat[0]] = None
+                continue
+            owners = _owners(layer, shape, list(map(len, batches)), outputs, medium)
+            if owners is None:
                 raise NotMarked(
-                    f"{outputs} outputs were generated, but {total} samples of shape "
-                    f"{shape} were marked by {layer!r}: none is handed over"
+                    f"{outputs} outputs were generated, but {len(flat)} samples of "
+                    f"shape {shape} were marked by {layer!r} in {len(batches)} "
+                    "batches, and whose they are is unknown: none is handed over"
                 )
-            for index, mark in pairs:
-                found[index][mark] = None
+            for owner, mark in zip(owners, flat, strict=True):
+                found[owner][mark] = None
         if not all(found):
             raise NotMarked(
                 f"{sum(not marks for marks in found)} of {outputs} outputs were made "
@@ -186,3 +194,28 @@ class Call:
             f"{outputs} outputs were generated, but 0 initial noises were marked"
             f"{small}: none is handed over"
         )
+
+
+def _owners(
+    layer: str, shape: tuple[int, ...], sizes: list[int], outputs: int, medium: Kind
+) -> list[int] | None:
+    """Which output each marked sample belongs to, or None: it cannot be told.
+
+    A draw of as many samples as there are outputs belongs to them one by one; so do
+    single draws (a list of generators), in turn. Latents are decoded output by output:
+    those of all batches together belong in equal runs (the frames of a video, decoded
+    in chunks; the samples of an ensemble, decoded at once). Several batches that hold
+    more samples than there are outputs, and are no frames, might as well be the same
+    outputs decoded again.
+    """
+    if not outputs:
+        return None
+    if layer == "noise" and all(size == outputs for size in sizes):
+        return [i for size in sizes for i in range(size)]
+    if layer == "noise" and all(size == 1 for size in sizes):
+        return [i % outputs for i in range(len(sizes))]
+    run, left = divmod(sum(sizes), outputs)
+    frames = layer == "latent" and medium == "video" and len(shape) == 3
+    if left or (run != 1 and outputs != 1 and len(sizes) != 1 and not frames):
+        return None
+    return [i // run for i in range(sum(sizes))]

@@ -65,16 +65,26 @@ def draws(function: Any, owner: type | None = None) -> bool:
         owner: the class whose methods it may call; functions of its own module are
             followed as well.
     """
-    return _draws(inspect.unwrap(function), owner, set())
+    return uses(function, DRAWING.__contains__, owner)
 
 
-def _draws(function: Any, owner: type | None, seen: set[CodeType]) -> bool:
+def uses(function: Any, wanted: Callable[[str], bool], owner: type | None) -> bool:
+    """Whether a function's code names something `wanted`, followed as in `draws`."""
+    return callable(function) and _uses(inspect.unwrap(function), wanted, owner, set())
+
+
+def _uses(
+    function: Any,
+    wanted: Callable[[str], bool],
+    owner: type | None,
+    seen: set[CodeType],
+) -> bool:
     code = getattr(function, "__code__", None)
     if code is None or code in seen:
         return False
     seen.add(code)
     names = set(_names(code))
-    if names & DRAWING:
+    if any(map(wanted, names)):
         return True
     for name in names:
         called = inspect.getattr_static(owner, name, None) if owner else None
@@ -85,7 +95,7 @@ def _draws(function: Any, owner: type | None, seen: set[CodeType]) -> bool:
             if getattr(called, "__module__", None) != function.__module__:
                 continue
         called = inspect.unwrap(called) if callable(called) else None
-        if isinstance(called, FunctionType) and _draws(called, owner, seen):
+        if isinstance(called, FunctionType) and _uses(called, wanted, owner, seen):
             return True
     return False
 

@@ -75,6 +75,9 @@ class Host:
         last = [p for p in parts if "Prior" not in type(p).__name__] or parts
         schedulers = [getattr(part, "scheduler", None) for part in last]
         outlook = scheduler_of.outlook(filter(None, schedulers), call)
+        mixed = next(filter(None, map(scheduler_of.rearranged, last)), None)
+        if mixed is not None:
+            outlook = scheduler_of.Outlook("low", mixed)
         lacking = decode.unavailable(parts)
         off = self.no_noise or _replaced(call, self.policy)
         if self.layers is not None and "noise" not in self.layers:
@@ -136,7 +139,8 @@ class Host:
             self.publish(pipe, output, [()] * max(1, len(self.samples(output))))
             return output
         own = frozenset(m for n, m in OWN.items() if call.get(n) is not None)
-        active = Call(self.codes, plan.noise.on, plan.latent.on, own)
+        weak = plan.latent.on and plan.noise.power == "low"
+        active = Call(self.codes, plan.noise.on, plan.latent.on, own, weak)
         with contextlib.ExitStack() as stack:
             stack.callback(ACTIVE.reset, ACTIVE.set(active))
             if active.latent:
@@ -144,15 +148,16 @@ class Host:
             output = invoke(active)
         if active.replaced:
             raise NotMarked(
-                "callback_on_step_end returned other latents than it was given: the "
-                "marked noise was replaced, and nothing is handed over"
+                "a callback left other latents than it was given: the marked noise was "
+                "replaced, and nothing is handed over"
             )
         if active.latent and call.get("output_type") == "latent":
             output = self._mark_returned(output, active)
         outputs = len(self.samples(output)) or active.draws
-        if active.draws == 1 and self.kind(pipe, output) != "image":
+        medium = self.kind(pipe, output)
+        if active.draws == 1 and medium != "image":
             outputs = 1
-        marks = active.of_outputs(outputs)
+        marks = active.of_outputs(outputs, medium)
         self.publish(pipe, output, marks)
         return output
 
@@ -198,6 +203,12 @@ class Host:
                 if tuple(final.shape[1:]) == found.packed:
                     marked = found.pack(active.mark_latents(found.unpack(final)))
                     return output_of.with_samples(output, marked)
+            if final.ndim == 3:  # (batch, tokens, numbers): not as it will be decoded
+                raise NotMarked(
+                    f"output_type='latent' returned latents of shape "
+                    f"{tuple(final.shape)}, and how they are packed is unknown: "
+                    "'latent' cannot mark them, and nothing is handed over"
+                )
         return output_of.with_samples(output, active.mark_latents(final))
 
     def publish(
@@ -215,7 +226,13 @@ class Host:
             system=f"diffusers/{self.base.__name__}",
             model=name.replace("\\", "/").rstrip("/").split("/")[-1],
         )
-        flagged = output_of.blacked_out(output, len(found))
+        flagged = [False] * len(found)
+        if any(marks):
+            checked = any(
+                getattr(part, "safety_checker", None) is not None
+                for part in parts_of(pipe)
+            )
+            flagged = output_of.blacked_out(output, len(found), checked=checked)
         records = []
         for sample, own, black in zip(found, marks, flagged, strict=True):
             digests, seen = output_of.recognised(sample, medium)
@@ -228,24 +245,6 @@ class Host:
             )
             records.append(made)
         self.attachment.publish(records, list(found))
-
-
-def watching(callback: Any, active: Call) -> Any:
-    """The caller's callback; what it does to the latents is noticed."""
-    if not callable(callback) or hasattr(callback, "tensor_inputs"):
-        return callback  # diffusers' own callback objects change guidance only
-
-    def watched(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> Any:
-        before = tensors.get("latents")
-        after = callback(pipe, step, timestep, tensors)
-        now = after.get("latents", before) if isinstance(after, dict) else before
-        if now is not before:
-            active.replaced |= (
-                now is None or before is None or not torch.equal(now, before)
-            )
-        return after
-
-    return watched
 
 
 def _replaced(call: Mapping[str, Any], policy: Policy | None) -> str | None:

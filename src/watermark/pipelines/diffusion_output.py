@@ -11,6 +11,7 @@ from PIL import Image
 
 from watermark.assets import fingerprint
 from watermark.assets import image as image_asset
+from watermark.errors import NotMarked
 from watermark.record import Kind
 
 _AUDIO_MODULES = ("audio", "ace_step", "music")
@@ -49,16 +50,47 @@ def kind(pipe: Any, base: type, output: Any) -> Kind:
     return "audio" if any(part in module for part in _AUDIO_MODULES) else "image"
 
 
-def blacked_out(output: Any, count: int) -> list[bool]:
-    """Which samples the safety checker replaced: those hold nothing sampled."""
+def blacked_out(output: Any, count: int, *, checked: bool = False) -> list[bool]:
+    """Which samples the safety checker replaced: those hold nothing sampled.
+
+    Args:
+        output: of the pipeline. The second place of a bare tuple may hold the flags.
+        count: of the samples.
+        checked: whether the pipeline has a safety checker, so that it does hold them.
+
+    Raises:
+        NotMarked: there are flags, but not one for each sample.
+    """
     flagged = getattr(output, "nsfw_content_detected", None)
     if flagged is None:
         flagged = getattr(output, "nsfw_detected", None)
-    if flagged is None and isinstance(output, tuple) and len(output) > 1:
+    named = flagged is not None
+    if not named and isinstance(output, tuple) and len(output) > 1:
         flagged = output[1]
-    if not isinstance(flagged, list) or len(flagged) != count:
+    if flagged is None:
         return [False] * count
-    return [isinstance(flag, bool | np.bool_) and bool(flag) for flag in flagged]
+    # An array without axes has no list().
+    several = isinstance(flagged, list | tuple) or getattr(flagged, "ndim", 0) > 0
+    flags = list(map(_flag, flagged)) if several else [None]
+    known = [flag for flag in flags if flag is not None]
+    if len(known) == len(flags) == count:
+        return known
+    if named or checked or (known and len(known) == len(flags)):
+        raise NotMarked(
+            f"the safety checker flagged {count} outputs by a "
+            f"{type(flagged).__name__} that holds no flag for each: which of them were "
+            "blacked out is unknown, and none is handed over"
+        )
+    return [False] * count  # sound beside a video, or something else
+
+
+def _flag(value: Any) -> bool | None:
+    """A flag as a bool, or None: it is none."""
+    if isinstance(value, np.ndarray | torch.Tensor):
+        if value.shape not in ((), (1,)):
+            return None
+        value = value.item()
+    return bool(value) if isinstance(value, bool | np.bool_) else None
 
 
 def recognised(sample: Any, medium: Kind) -> tuple[tuple[str, ...], bytes]:

@@ -58,6 +58,13 @@ _CONDITIONS: dict[str, Reason] = {
     "LTXEulerAncestralRFScheduler": _ratio,
 }
 
+# Their noise comes from an object of another library, which no code of theirs shows.
+_ALWAYS = frozenset({"DPMSolverSDEScheduler", "CosineDPMSolverMultistepScheduler"})
+
+
+def _sampler(name: str) -> bool:
+    return name == "noise_sampler" or "BrownianTree" in name
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -79,6 +86,8 @@ def outlook(schedulers: Iterable[Any], call: Mapping[str, Any]) -> Outlook:
         reason = stochastic(scheduler, call)
         if reason is not None:
             return Outlook("low", reason)
+    if call.get("denoising_start") is not None:
+        return Outlook("low", "denoising_start= goes on from the latents it is given")
     strength = call.get("strength")
     if isinstance(strength, int | float) and known:
         kept = min(share(scheduler, float(strength)) for scheduler in known)
@@ -96,6 +105,19 @@ def outlook(schedulers: Iterable[Any], call: Mapping[str, Any]) -> Outlook:
     return Outlook("high", f"{names} is deterministic from pure noise")
 
 
+def rearranged(pipe: Any) -> str | None:
+    """Why a pipeline replaces or shuffles the noise it has drawn, or None.
+
+    FreeInit (Wu et al. 2023) mixes it with fresh noise and samples again; FreeNoise
+    (Qiu et al. 2023) repeats the frames of one window, shuffled.
+    """
+    if getattr(pipe, "free_init_enabled", False):
+        return "FreeInit replaces most of the initial noise by fresh noise"
+    if getattr(pipe, "free_noise_enabled", False):
+        return "FreeNoise shuffles the initial noise after it is drawn"
+    return None
+
+
 def stochastic(scheduler: Any, call: Mapping[str, Any]) -> str | None:
     """Why the sampler covers the initial noise with fresh noise, or None.
 
@@ -104,6 +126,10 @@ def stochastic(scheduler: Any, call: Mapping[str, Any]) -> str | None:
     """
     kind = type(scheduler)
     config = getattr(scheduler, "config", {})
+    if any(known.__name__ in _ALWAYS for known in kind.__mro__) or (
+        diffusion_draw.uses(getattr(kind, "step", None), _sampler, kind)
+    ):
+        return f"{kind.__name__} draws new noise in its steps (a Brownian tree)"
     for known in kind.__mro__:
         condition = _CONDITIONS.get(known.__name__)
         if condition is not None and known.__module__.startswith("diffusers."):
