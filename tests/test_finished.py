@@ -256,6 +256,19 @@ def test_texts_of_a_png_and_the_comment_of_a_jpeg_stay(w: Watermark) -> None:
     assert Image.open(io.BytesIO(jpeg)).info["comment"] == b"by Acme"
 
 
+def test_the_iptc_records_of_a_jpeg_stay(w: Watermark) -> None:
+    iptc = b"\x1c\x02\x50\x00\x04Acme"  # the by-line
+    body = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0" + len(iptc).to_bytes(4, "big") + iptc
+    body += b"\0" * (len(iptc) % 2)
+    data = saved(photo(26), "JPEG")
+    segment = b"\xff\xed" + (len(body) + 2).to_bytes(2, "big") + body
+    marked = w.embed(data[:20] + segment + data[20:])
+    after = Image.open(io.BytesIO(marked.data))
+
+    assert after.info["photoshop"][0x0404] == iptc
+    assert w.verify(marked.data).verdict == Verdict.MARKED
+
+
 def test_damaged_exif_is_signed_as_it_is(w: Watermark) -> None:
     data = saved(photo(17), "JPEG", exif=b"Exif\0\0garbage")
     with pytest.warns(UserWarning, match="carries no mark"):

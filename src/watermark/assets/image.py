@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def encode(
             f"an image of mode {image.mode} and size {image.size} cannot be written "
             f"as {media_type}: {error}"
         ) from error
-    return output.getvalue()
+    return _with_iptc(output.getvalue(), like, media_type)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -249,8 +250,6 @@ def _about(image: Image.Image | None, media_type: str) -> dict[str, Any]:
         raise UnsupportedFormat(
             f"its metadata cannot be read ({type(error).__name__}: {error})"
         ) from error
-    if "photoshop" in image.info:
-        raise UnsupportedFormat("it has IPTC records, which would be lost")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if media_type == "image/png":
         about["pnginfo"] = _png_text(image, xmp)
@@ -259,6 +258,28 @@ def _about(image: Image.Image | None, media_type: str) -> dict[str, Any]:
     if media_type == "image/jpeg" and "comment" in image.info:
         about["comment"] = image.info["comment"]
     return about
+
+
+def _with_iptc(data: bytes, like: Image.Image | None, media_type: str) -> bytes:
+    """A JPEG file with the image resources of `like`, IPTC records among them.
+
+    Raises:
+        UnsupportedFormat: they do not fit into one segment.
+    """
+    found = {} if like is None else like.info.get("photoshop")
+    if media_type != "image/jpeg" or not isinstance(found, dict) or not found:
+        return data
+    body = b"Photoshop 3.0\0"
+    for number, value in found.items():
+        if isinstance(number, int) and isinstance(value, bytes):
+            head = b"8BIM" + struct.pack(">HHI", number, 0, len(value))
+            body += head + value + b"\0" * (len(value) % 2)
+    if len(body) > 65_533:
+        raise UnsupportedFormat("its image resources are larger than one segment")
+    segment = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    # After the first segment, which is JFIF's.
+    end = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2
+    return data[:end] + segment + data[end:]
 
 
 def _resolution(image: Image.Image) -> dict[str, Any]:
