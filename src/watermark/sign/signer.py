@@ -140,28 +140,6 @@ class CallbackSigner:
         raise TypeError("a CallbackSigner is never pickled: make a new one")
 
 
-class Remembering:
-    """Calls a signer and keeps what it raised: in the native library it is lost."""
-
-    def __init__(self, signer: Signer) -> None:
-        self._signer = signer
-        self.failure: BaseException | None = None
-
-    def __call__(self, message: bytes) -> bytes:
-        """The signature, or nothing after a failure."""
-        try:
-            signature = self._signer.sign(message)
-            if not isinstance(signature, bytes):
-                raise SigningError(
-                    f"the signing callback answered {type(signature).__name__}, "
-                    "expected bytes"
-                )
-        except BaseException as error:  # an interrupt too: native code drops it
-            self.failure = error
-            return b""
-        return signature
-
-
 def algorithm_of(public_key: object) -> str:
     """The C2PA algorithm that goes with a public key.
 
