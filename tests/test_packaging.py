@@ -150,3 +150,31 @@ def test_versions_agree() -> None:
 
 def test_types_ship() -> None:
     assert (ROOT / "src/watermark/py.typed").exists()
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What only the test group installs would be missing for everybody else."""
+    import ast
+    import re
+    import sys
+    import tomllib
+
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    declared = {re.split(r"[^\w-]", name)[0].lower() for name in wanted}
+    names = {"PIL": "pillow", "c2pa": "c2pa-python", "pkcs11": "python-pkcs11"}
+    names |= {"llama_cpp": "llama-cpp-python"}
+    hosts = {"vllm", "sglang"}  # imported where they are running
+    found = set[str]()
+    for path in (root / "src" / "watermark").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(str(node.module).partition(".")[0])
+    found -= {*sys.stdlib_module_names, "watermark", *hosts}
+
+    assert "scipy" in found
+    assert {names.get(name, name).lower() for name in found} <= declared
