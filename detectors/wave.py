@@ -50,7 +50,9 @@ def score(samples: NDArray[np.floating], rate: int, code: Code) -> Score:
     low = at(mixed(samples, rate), rate, RATE)
     scores = []
     for start, polarity in ((0, 1), *_places(low, code)):
-        w = signs.weights(polarity * _tile(low[start:]))
+        # What comes before the first whole tile is the end of another one.
+        whole = np.pad(low, (-start % PERIOD, 0))
+        w = signs.weights(polarity * _tile(whole))
         found = signs.candidates(w[code.signs.pilot], code.signs, None)
         scores.append(signs.judged(w, code.signs, found, 1 + PLACES))
     return min(scores, key=Score.log10_p)

@@ -114,7 +114,7 @@ def test_a_picture_in_memory_is_marked_before_its_container_is_chosen(
 def test_a_recording_is_marked_and_its_samples_keep_their_type(
     w: Watermark, kind: type
 ) -> None:
-    sound = music(5, seconds=4)
+    sound = music(5, seconds=8)
     if kind is np.int16:
         sound = sound * 32767
     if kind is np.uint8:
