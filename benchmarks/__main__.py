@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -25,13 +26,20 @@ def _coverage(options: Options) -> report.Result:
     return coverage.run(options)
 
 
-BENCHMARKS: dict[str, Callable[[Options], report.Result]] = {
+def _robustness(options: Options) -> list[report.Result]:
+    from benchmarks import robustness
+
+    return robustness.run(options)
+
+
+BENCHMARKS: dict[str, Callable[[Options], report.Result | list[report.Result]]] = {
     "speed": speed.run,
     "text": text.run,
     "diffusion": diffusion.run,
     "fpr": fpr.run,
     "engines": engines.run,
     "diffusion-coverage": _coverage,
+    "robustness": _robustness,
 }
 DONE, UNAVAILABLE = 0, 3
 WIDTH = 150  # of tables in a pipe or a file
@@ -45,11 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=args.seed,
         full=args.full,
         work=args.work,
-        lm=args.lm,
+        lm=args.model or args.lm,
         pipeline=args.pipeline,
         data=args.data,
-        peers=args.peers,
-        only=tuple(filter(None, args.only.split(","))),
+        wheels=args.wheels,
+        only=_names(args.only),
+        suites=_names(args.suite),
+        schemes=_names(args.schemes),
+        peers=_names(args.peers),
+        workers=args.workers,
         threads=args.threads,
     )
     names = list(BENCHMARKS) if args.name == "all" else [args.name]
@@ -59,12 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             try:
                 with options.threading():
-                    result = BENCHMARKS[name](options)
+                    found = BENCHMARKS[name](options)
             except Unavailable as reason:
-                result = report.Result(name=name, skipped=str(reason))
-            results.append(result.to_dict())
+                found = report.Result(name=name, skipped=str(reason))
+            made = found if isinstance(found, list) else [found]
+            results += [result.to_dict() for result in made]
             if args.out is not None:
-                report.write(args.out, results[-1:])
+                _write(args.out, results[-len(made) :], options)
     if args.json:
         printed: dict[str, object] = {"schema": report.SCHEMA, "results": results}
         for data in results:  # a row for each class of the coverage
@@ -74,6 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for data in results:
             report.show(Console(width=None if sys.stdout.isatty() else WIDTH), data)
     return UNAVAILABLE if all(r["skipped"] for r in results) else DONE
+
+
+def _write(folder: Path, results: list[dict[str, Any]], options: Options) -> None:
+    report.write(folder, results)
+    if any(data["name"].startswith("robustness-") for data in results):
+        from benchmarks import robustness
+
+        robustness.write(folder, results, options)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """What commas separate."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         help="diffusion pipeline to measure",
     )
     add("--data", type=Path, help="folder of public data, such as humaneval/")
-    add("--peers", type=Path, help="folder of unpacked wheels of other engines")
+    add("--model", type=Path, help="robustness: the language model, as --lm")
+    add("--suite", default="", metavar="NAME,...", help="robustness: media to measure")
+    add("--schemes", default="", metavar="NAME,...", help="robustness: ours")
+    add("--peers", default="", metavar="NAME,...", help="robustness: other people's")
+    add("--workers", type=int, help="robustness: processes (default: one a core)")
+    add("--wheels", type=Path, help="engines: folder of unpacked wheels of others")
     return parser
 
 

@@ -37,9 +37,13 @@ class Options:
         lm: folder of the language model.
         pipeline: folder of the diffusion pipeline.
         data: folder of public data that is not part of the project, or None.
-        peers: folder of unpacked packages of other engines, or None.
+        wheels: folder of unpacked packages of other engines, or None.
         only: names of the parts to run, or none: all.
         threads: of torch, or None for its own choice; one is faster on a busy machine.
+        workers: processes, or None for one a core.
+        suites: of the robustness benchmark, or none: all.
+        schemes: ours that it measures, or none: all.
+        peers: other people's that it measures, or none: all.
         console: for progress; never stdout.
     """
 
@@ -50,9 +54,13 @@ class Options:
     lm: Path = MODELS / "lm"
     pipeline: Path = MODELS / "diffusion"
     data: Path | None = None
-    peers: Path | None = None
+    wheels: Path | None = None
     only: tuple[str, ...] = ()
     threads: int | None = None
+    workers: int | None = None
+    suites: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def count(self, few: int, full: int) -> int:

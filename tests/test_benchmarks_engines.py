@@ -134,13 +134,13 @@ def test_an_older_synthid_text_is_not_taken_for_a_newer(tmp_path: Path) -> None:
     (tmp_path / "synthid_text/logits_processing.py").write_text("raise SystemError")
     notes = unpacked.engines(tmp_path)[1]
 
-    assert "synthid-text was left out: it is not in the peers' folder" in notes
+    assert "synthid-text was left out: it is not in the folder of wheels" in notes
 
 
 def test_rates_and_power_have_a_row_for_every_engine(
     language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parts = ("--only", "rates,power", "--samples", "6", "--peers", str(tmp_path))
+    parts = ("--only", "rates,power", "--samples", "6", "--wheels", str(tmp_path))
     result = run(capsys, language, tmp_path / "w", *parts)
     rates, power = result["tables"]
 

@@ -1,6 +1,6 @@
 """Other engines' marks: our detector beside each engine's own.
 
-    python -m benchmarks engines [--peers FOLDER] [--only speed,rates,power]
+    python -m benchmarks engines [--wheels FOLDER] [--only speed,rates,power]
 
 Three questions, on the same texts under the same keys: how fast, how often a text
 without a mark is accused at a stated p-value, and how often a text that the engine
@@ -32,7 +32,7 @@ def run(options: Options) -> Result:
         Unavailable: there is no part of a name in `only`, or no model.
     """
     names = options.chosen(PARTS)
-    more, missing = unpacked.engines(options.peers)
+    more, missing = unpacked.engines(options.wheels)
     engines = [*installed.engines(), *more]
     with options.threading(1):
         parts = [PARTS[name](engines, options) for name in names]

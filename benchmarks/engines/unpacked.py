@@ -60,7 +60,9 @@ def engines(folder: Path | None) -> tuple[list[Engine], list[str]]:
     for package in PACKAGES:
         path = _find(folder, package)
         if path is None:
-            notes.append(f"{package.name} was left out: it is not in the peers' folder")
+            notes.append(
+                f"{package.name} was left out: it is not in the folder of wheels"
+            )
             continue
         try:
             found += package.engines(_imported(path, package, folder))

@@ -1,0 +1,122 @@
+"""Robustness: which mark survives which attack, at a realised false-positive rate.
+
+    python -m benchmarks robustness [--suite text,image] [--schemes gumbel,noise]
+        [--peers PRC] [--samples 32] [--model DIR] [--pipeline DIR] --out DIR
+
+Peers run in the same process on the same samples. With ``--out`` the folder gets the
+rows as JSON lines, a summary and one HTML page; a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.options import Options, Unavailable
+from benchmarks.report import Part, Result
+from benchmarks.robustness import html, metadata, runner
+from benchmarks.robustness.audio import AudioSuite
+from benchmarks.robustness.image import ImageSuite
+from benchmarks.robustness.spec import Spec
+from benchmarks.robustness.suite import Suite
+from benchmarks.robustness.text import TextSuite
+
+SUITES: Mapping[str, Suite] = {
+    "text": TextSuite(),
+    "image": ImageSuite(),
+    "audio": AudioSuite(),
+    "metadata": metadata.MetadataSuite(),
+}
+QUICK, FULL = 32, 100  # samples of each cell
+
+
+def run(options: Options) -> list[Result]:
+    """A result for each suite.
+
+    Raises:
+        Unavailable: an unknown suite, scheme or peer, or a model that is missing;
+            before any work.
+    """
+    names = _chosen("suite", options.suites, SUITES)
+    specs = {name: SUITES[name].spec(options) for name in names}
+    subjects = _subjects(specs, options)
+    count = options.count(QUICK, FULL)
+    results = []
+    for name in names:
+        if not subjects[name]:
+            continue
+        suite, spec = SUITES[name], specs[name]
+        rows, new = runner.run(suite, spec, subjects[name], count, options)
+        suite.finish(rows)
+        part: Part = suite.part(spec, rows, count, new)
+        results.append(Result.of(f"robustness-{name}", [part], seed=options.seed))
+    return results
+
+
+def _chosen(what: str, wanted: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise Unavailable(
+            f"no {what} {', '.join(unknown)}; expected some of {', '.join(known)}"
+        )
+    return [name for name in known if not wanted or name in wanted]
+
+
+def _subjects(specs: Mapping[str, Spec], options: Options) -> dict[str, list[str]]:
+    """Those of each suite that the command line asks for; all by default.
+
+    Who names schemes alone, or peers alone, gets no others.
+    """
+    every = {
+        "scheme": {n: None for spec in specs.values() for n in spec.schemes},
+        "peer": {n: None for spec in specs.values() for n in spec.peers},
+    }
+    schemes = _chosen("scheme", options.schemes, every["scheme"])
+    peers = _chosen("peer", options.peers, every["peer"])
+    if options.schemes and not options.peers:
+        peers = []
+    if options.peers and not options.schemes:
+        schemes = []
+    return {
+        name: [s for s in (*spec.schemes, *spec.peers) if s in {*schemes, *peers}]
+        for name, spec in specs.items()
+    }
+
+
+def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) -> None:
+    """What `report.write` writes, the rows, and one page to look at."""
+    report.write(folder, results)
+    for data in results:
+        name = data["name"]
+        for path in sorted(options.work.glob(f"{name}-*.jsonl"))[-1:]:
+            head = {
+                "machine": data["machine"],
+                "commit": commit(),
+                **data["parameters"],
+            }
+            target = folder / f"{name}.jsonl"
+            with target.open("w", encoding="utf-8") as out, path.open() as rows:
+                out.write(json.dumps(head) + "\n")
+                shutil.copyfileobj(rows, out)
+    found = [
+        json.loads(p.read_text()) for p in sorted(folder.glob("robustness-*.json"))
+    ]
+    page = html.page([data for data in found if not data["skipped"]])
+    (folder / "robustness.html").write_text(page, encoding="utf-8")
+
+
+def commit() -> str:
+    """The checkout's commit, or "" outside one."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, check=True, text=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

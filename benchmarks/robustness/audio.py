@@ -1,0 +1,100 @@
+"""Sounds with the mark of `wave`: recordings in the data folder, or music made here."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.attacks import audio as attacks
+from benchmarks.journal import code_version
+from benchmarks.options import Options, seeded_key
+from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.suite import Marks, generator
+from benchmarks.sounds import RATE, music, recordings
+from watermark import kernels
+from watermark.detectors import signs
+from watermark.detectors import wave as detector
+from watermark.schemes import SCHEMES, wave
+
+SECONDS = 10
+
+
+class AudioSuite(Marks):
+    """See `benchmarks.robustness.suite`."""
+
+    def spec(self, options: Options) -> Spec:
+        """One scheme; no peer is at hand whose weights travel with its package."""
+        table = attacks.table()
+        source = "recordings" if _recorded(options) else "music made on the spot"
+        return Spec(
+            name="audio",
+            schemes=("wave",),
+            unavailable={
+                "AudioSeal and others": "their weights have to be downloaded",
+            },
+            attacks={a.name: (a.family, a.strength) for a in table.values()},
+            identity={
+                "code": code_version(
+                    (detector, signs, wave, kernels),
+                    *("sounds.py", "attacks/audio.py", "robustness/audio.py"),
+                ),
+                "shown": {"seconds": SECONDS, "sounds": source},
+            },
+            payloads=frozenset({"wave"}),
+            notes=("Sounds: mono at 16 kHz, a new key for each.",),
+        )
+
+    def worker(self, options: Options) -> AudioWorker:
+        """With the recordings read."""
+        return AudioWorker(options)
+
+
+def _recorded(options: Options) -> bool:
+    return options.data is not None and (options.data / "audio").is_dir()
+
+
+class AudioWorker:
+    """Marks, attacks and listens."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.attacks = attacks.table()
+        self.sounds: list[Any] = []
+        if options.data is not None and _recorded(options):
+            self.sounds = list(recordings(options.data / "audio", SECONDS))
+
+    def _sound(self, index: int) -> NDArray[np.float64]:
+        if not self.sounds:
+            return music(index, SECONDS)
+        # Neighbours are of one recording: samples are spread over all of them.
+        sound: NDArray[np.float64] = self.sounds[index * 7919 % len(self.sounds)][1]
+        return sound
+
+    def sample(self, subject: str, index: int) -> Row:
+        """One sound and what becomes of it."""
+        sound = self._sound(index)
+        code, other = (
+            wave.Code(
+                SCHEMES["wave"].record(
+                    seeded_key("robustness", self.options.seed, "wave", index, what)
+                )
+            )
+            for what in ("marked", "other")
+        )
+        marked, _, mark_id = wave.mark(sound, RATE, code)
+        found = {}
+        for name, attack in self.attacks.items():
+            rng = generator(self.options, subject, index, name)
+            heard = attack.change(np.asarray(marked, np.float64), rng)
+            score = detector.score(heard, RATE, code)
+            found[name] = {
+                "log10_p": score.log10_p(),
+                "exact": score.payload == mark_id,
+                "null": detector.score(heard, RATE, other).log10_p(),
+            }
+        change = float(np.mean((marked - sound) ** 2))
+        decibels = 10 * math.log10(float(np.mean(sound**2)) / change)
+        return {"attacks": found, "quality": {"signal to mark, dB": decibels}}

@@ -1,0 +1,171 @@
+"""Signed and marked files whose metadata is attacked: what `verify` then says.
+
+Subjects are containers. A file is falsely trusted if the report calls its manifest
+trusted while its pixels are not those that were signed.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from benchmarks.attacks import metadata as attacks
+from benchmarks.journal import code_version
+from benchmarks.options import Options
+from benchmarks.report import Cell, Part, Table, Target
+from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.suite import generator
+from watermark import assets, sign, verification
+from watermark.api import Watermark
+
+CONTAINERS = {"PNG": "png", "JPEG": "jpeg", "WebP": "webp"}
+SIDE = 384
+
+
+class MetadataSuite:
+    """See `benchmarks.robustness.suite`."""
+
+    def spec(self, options: Options) -> Spec:
+        """Containers in the place of schemes."""
+        table = attacks.table(b"", b"", lambda data, rng: data)
+        return Spec(
+            name="metadata",
+            schemes=tuple(CONTAINERS),
+            unavailable={},
+            attacks={a.name: (a.family, a.strength) for a in table.values()},
+            identity={
+                "code": code_version(
+                    (sign, assets, verification),
+                    *("attacks/metadata.py", "robustness/metadata.py"),
+                ),
+                "shown": {"pixels": f"{SIDE}x{SIDE}"},
+            },
+            notes=(
+                "Files: made on the spot, marked by `pixel`, signed with a development "
+                "certificate that the verifier trusts. The attacker has a certificate "
+                "of its own, and other files of the same provider.",
+            ),
+        )
+
+    def worker(self, options: Options) -> MetadataWorker:
+        """With two homes: the provider's and the attacker's."""
+        return MetadataWorker(options)
+
+    def finish(self, rows: dict[str, list[Row]]) -> None:
+        """Nothing to add."""
+
+    def part(
+        self, spec: Spec, rows: Mapping[str, Sequence[Row]], count: int, new: int
+    ) -> Part:
+        """States and verdicts, and the one number that has to be zero."""
+        good = {s: [r for r in rows[s] if "failed" not in r] for s in rows}
+        failed = [r["failed"] for s in rows for r in rows[s] if "failed" in r]
+        false = sum(
+            one["trusted"] and not one["same"]
+            for found in good.values()
+            for row in found
+            for one in row["attacks"].values()
+        )
+        kept = [row["attacks"]["none"] for found in good.values() for row in found]
+        return Part(
+            parameters={"samples": count, **spec.identity["shown"]},
+            targets=(
+                Target.at_most("metadata: falsely trusted files", false, 0),
+                Target.at_least(
+                    "metadata: untouched files that are trusted",
+                    sum(one["trusted"] for one in kept) / max(1, len(kept)),
+                    1,
+                ),
+                Target.at_most(
+                    "metadata: samples that failed",
+                    len(failed),
+                    0,
+                    failed[0] if failed else "",
+                ),
+            ),
+            tables=(
+                _counted("metadata: the manifest is", "state", spec, good),
+                _counted("metadata: the verdict is", "verdict", spec, good),
+            ),
+            notes=spec.notes,
+            new=new,
+            reused=sum(map(len, rows.values())) - new,
+        )
+
+
+def _counted(
+    title: str, what: str, spec: Spec, rows: Mapping[str, Sequence[Row]]
+) -> Table:
+    cells: list[tuple[Cell, ...]] = []
+    for attack in spec.attacks:
+        counts = [
+            Counter(row["attacks"][attack][what] for row in rows[s]) for s in rows
+        ]
+        said = (", ".join(f"{k} {n}" for k, n in c.most_common()) for c in counts)
+        cells.append((attack, *said))
+    return Table(title, ("attack", *rows), tuple(cells))
+
+
+class MetadataWorker:
+    """Marks, signs, attacks and verifies."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._folder = tempfile.TemporaryDirectory()  # as long as the worker
+        root = Path(self._folder.name)
+        self.home = Watermark.create(root / "acme", provider="Acme")
+        self.attacker = Watermark.create(root / "other", provider="Mallory")
+
+    def sample(self, subject: str, index: int) -> Row:
+        """One file and what becomes of it."""
+        rng = generator(self.options, subject, index)
+        form = CONTAINERS[subject]
+        data, donor, older = (self._signed(_picture(rng), form) for _ in range(3))
+        signed = _pixels(data)
+        table = attacks.table(donor, older, lambda d, _: self._stolen(d, form))
+        found: dict[str, Any] = {}
+        for name, attack in table.items():
+            changed = attack.change(data, generator(self.options, subject, index, name))
+            report = self.home.verify(changed)
+            manifests = [e for e in report.evidence if e.layer == "manifest"]
+            seen = _pixels(changed)
+            found[name] = {
+                "state": manifests[0].state if manifests else "none",
+                "verdict": report.verdict.value,
+                "trusted": any(e.state == "trusted" for e in manifests),
+                "same": seen is not None and np.array_equal(seen, signed),
+            }
+        return {"attacks": found, "quality": {}}
+
+    def _signed(self, picture: Image.Image, form: str) -> bytes:
+        return self.home.embed(picture, format=form).data
+
+    def _stolen(self, data: bytes, form: str) -> bytes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it puts no mark in
+            return self.attacker.embed(data, mark=False).data
+
+
+def _picture(rng: np.random.Generator) -> Image.Image:
+    """Blobs of colour and texture."""
+    blobs = gaussian_filter(rng.standard_normal((SIDE, SIDE, 3)), (16, 16, 0))
+    values = 128 + 50 * blobs / blobs.std() + 8 * rng.standard_normal(blobs.shape)
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+def _pixels(data: bytes) -> NDArray[np.uint8] | None:
+    """As Pillow decodes them, or None."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    except Exception:  # whatever a damaged file raises
+        return None

@@ -1,0 +1,45 @@
+"""Spec: what a suite says of itself, and what its rows hold.
+
+A row is one sample of one subject, a scheme of ours or a peer::
+
+    {"attacks": {name: {"log10_p": -31.2, "exact": true, "null": -0.1}},
+     "quality": {"perplexity": 14.1}}
+
+``exact`` says whether the payload came out right (null: it carries none), ``null`` is
+log10 p of the same thing under a key that did not mark it. A peer that fails is a row
+``{"failed": "why"}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+FPR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What is known of a suite before any work.
+
+    Attributes:
+        name: of the suite.
+        schemes: ours, by name.
+        peers: other people's, by name.
+        unavailable: peers that cannot run here, and why.
+        attacks: names and families, in the order of the tables.
+        identity: what decides the rows, besides the seed: code, models, steps.
+        payloads: subjects that carry a payload.
+        notes: what a reader has to know.
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    peers: tuple[str, ...] = ()
+    unavailable: Mapping[str, str]
+    attacks: Mapping[str, tuple[str, float | None]]
+    identity: Mapping[str, Any]
+    payloads: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()

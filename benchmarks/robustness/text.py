@@ -1,0 +1,176 @@
+"""Texts of the language model, marked by ours and by transformers' own schemes.
+
+All are judged by one `Verifier`, which has exact p-values for either: a peer is found
+as often as it can be at the realised rate, more often than by its own z-score.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import SynthIDTextWatermarkingConfig, WatermarkingConfig
+
+from benchmarks.attacks import text as attacks
+from benchmarks.fpr_corpus import texts as human_texts
+from benchmarks.journal import code_version
+from benchmarks.language import PROMPTS, Language, Sampling
+from benchmarks.options import Options, seeded, seeded_key, weights_sha256
+from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.suite import Marks, generator
+from watermark import detectors, kernels, pipelines, schemes, verification
+from watermark.keys import KeyRecord, Parameter
+from watermark.schemes import SCHEMES, foreign
+from watermark.schemes.foreign.config import load_records
+from watermark.verifier import Verifier
+
+LENGTH = 200
+SAMPLING = Sampling(temperature=1.0, no_repeat=8)
+OURS: dict[str, tuple[str, dict[str, Parameter]]] = {
+    "gumbel": ("gumbel", {}),
+    "gumbel-robust": ("gumbel", {"width": 2}),
+    "gumbel-16-bits": ("gumbel", {"payload_bits": 16, "nonce_bits": 0}),
+    "tournament": ("tournament", {}),
+    "greenlist": ("greenlist", {}),
+}
+KINDS = ("prose", "licences")  # of texts that passages are pasted into
+PIECE = 20_000  # characters of one host
+
+
+def _kgw(key: int, seeding: str, width: int) -> WatermarkingConfig:
+    odd = key % (1 << 31) | 1  # it multiplies by its key
+    return WatermarkingConfig(
+        hashing_key=odd, seeding_scheme=seeding, context_width=width
+    )
+
+
+def _synthid(key: int) -> SynthIDTextWatermarkingConfig:
+    drawn = np.random.default_rng(key).integers(1 << 16, size=30)
+    return SynthIDTextWatermarkingConfig(ngram_len=5, keys=drawn.tolist())
+
+
+PEERS = {
+    "KGW-lefthash": lambda key: _kgw(key, "lefthash", 1),
+    "KGW-selfhash": lambda key: _kgw(key, "selfhash", 4),
+    "SynthID": _synthid,
+}
+
+
+class TextSuite(Marks):
+    """See `benchmarks.robustness.suite`."""
+
+    def spec(self, options: Options) -> Spec:
+        """The schemes and peers here."""
+        sha256 = weights_sha256(options.lm)
+        table = attacks.table(attacks.Sources.of(hosts(), language=object()))
+        return Spec(
+            name="text",
+            schemes=tuple(OURS),
+            peers=tuple(PEERS),
+            unavailable={},
+            attacks={a.name: (a.family, a.strength) for a in table.values()},
+            identity={
+                "code": code_version(
+                    (schemes, foreign, detectors, kernels, pipelines, verification),
+                    *("language.py", "attacks/text.py", "robustness/text.py"),
+                ),
+                "model": sha256,
+                "shown": {"tokens": LENGTH, "sampling": str(SAMPLING)},
+            },
+            payloads=frozenset({"gumbel-16-bits"}),
+            notes=(
+                f"Texts: {LENGTH} tokens of the small language model, {SAMPLING}, "
+                "decoded, attacked, and tokenised again; a new key for each.",
+                "Perplexity under the unmarked model, of the unattacked text.",
+            ),
+        )
+
+    def worker(self, options: Options) -> TextWorker:
+        """With the model loaded."""
+        return TextWorker(options)
+
+
+def hosts() -> list[str]:
+    """Unmarked texts by people, cut into pieces."""
+    found = human_texts()
+    return [
+        found[kind][start : start + PIECE]
+        for kind in KINDS
+        if kind in found
+        for start in range(0, len(found[kind]), PIECE)
+    ]
+
+
+class TextWorker:
+    """Generates, attacks and verifies."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.language = Language.load(options.lm)
+        self.attacks = attacks.table(attacks.Sources.of(hosts(), self.language))
+
+    def sample(self, subject: str, index: int) -> Row:
+        """One text and what becomes of it."""
+        seed = seeded("robustness", self.options.seed, index)  # alike for all subjects
+        prompt = PROMPTS[index % len(PROMPTS)]
+        keys, more = self._keys(subject, "marked", index)
+        drawn = self.language.sample(
+            [prompt], sampling=SAMPLING, seed=seed, length=LENGTH, **more
+        )
+        text = self.language.tokenizer.decode(drawn.ids[0], skip_special_tokens=True)
+        ours, others = (
+            Verifier(None, keys=one, tokenizer=self.language.folder)
+            for one in (keys, self._keys(subject, "other", index)[0])
+        )
+        found = {}
+        for name, attack in self.attacks.items():
+            changed = attack.change(text, generator(self.options, subject, index, name))
+            log10_p, payload = _judged(ours, changed)
+            exact = payload == drawn.messages[0] if drawn.messages[0] else None
+            null = _judged(others, changed)[0]
+            found[name] = {"log10_p": log10_p, "exact": exact, "null": null}
+        return {"attacks": found, "quality": self._quality(drawn.ids[0], drawn.nats[0])}
+
+    def _keys(self, subject: str, *place: object) -> tuple[Any, dict[str, Any]]:
+        """What verifies a subject's texts, and what marks them."""
+        key = seeded_key("robustness", self.options.seed, subject, *place)
+        if subject in OURS:
+            scheme, parameters = OURS[subject]
+            record: KeyRecord = SCHEMES[scheme].record(
+                key,
+                vocab_size=self.language.vocab_size,
+                tokenizer=self.language.reader.digest,
+                **parameters,
+            )
+            return record, {"record": record}
+        number = int.from_bytes(seeded("peer", key.kid)[:8], "little")
+        config = PEERS[subject](number)
+        width = self.language.vocab_size if subject.startswith("KGW") else None
+        return load_records(config, vocab_size=width), {"watermarking_config": config}
+
+    @torch.inference_mode()
+    def _quality(self, ids: list[int], nats: float) -> dict[str, float]:
+        row = torch.tensor([ids])
+        loss = self.language.model(row, labels=row).loss
+        grams = {
+            n: {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)} for n in (2, 4)
+        }
+        return {
+            "perplexity": math.exp(float(loss)),
+            "nats a token": nats,
+            **{
+                f"distinct {n}-grams": len(g) / (len(ids) - n + 1)
+                for n, g in grams.items()
+            },
+        }
+
+
+def _judged(verifier: Verifier, text: str) -> tuple[float, bytes]:
+    """log10 p, everything counted, and the payload; 0 where nothing is tested."""
+    marks = [e for e in verifier(text).evidence if e.log10_p is not None]
+    if not marks:
+        return 0.0, b""
+    best = min(marks, key=lambda e: e.log10_p or 0.0)
+    return float(best.log10_p or 0.0), best.payload or b""
