@@ -249,7 +249,7 @@ def markdown(results: Iterable[Mapping[str, Any]]) -> str:
             lines += ["| " + " | ".join(map(plain, row)) + " |" for row in table.rows]
             lines += ["", table.note] if table.note else []
         for plot in data.get("plots", ()):
-            lines += ["", f"![{plot['title']}]({_file(data, plot)})"]
+            lines += ["", f"![{plot['title']}]({file_of(data, plot)})"]
         lines += [""] + [f"- {note}" for note in data["notes"]] if data["notes"] else []
     return "\n".join(lines) + "\n"
 
@@ -281,13 +281,14 @@ def write(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
         text = json.dumps(data, indent=1) + "\n"
         (folder / f"{data['name']}.json").write_text(text, encoding="utf-8")
         for plot in data.get("plots", ()):
-            draw(plot, folder / _file(data, plot))
+            draw(plot, folder / file_of(data, plot))
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     ours = [data for data in found if data.get("schema") == SCHEMA]
     (folder / "summary.md").write_text(markdown(ours), encoding="utf-8")
 
 
-def _file(data: Mapping[str, Any], plot: Mapping[str, Any]) -> str:
+def file_of(data: Mapping[str, Any], plot: Mapping[str, Any]) -> str:
+    """Name of a plot's PNG in the folder that `write` fills."""
     words = re.sub(r"[^a-z0-9]+", "-", plot["title"].lower()).strip("-")
     return f"{data['name']}-{words}.png"
 

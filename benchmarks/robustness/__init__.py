@@ -106,7 +106,7 @@ def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) 
     found = [
         json.loads(p.read_text()) for p in sorted(folder.glob("robustness-*.json"))
     ]
-    page = html.page([data for data in found if not data["skipped"]])
+    page = html.page([data for data in found if not data["skipped"]], folder)
     (folder / "robustness.html").write_text(page, encoding="utf-8")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,13 @@ img { max-width: 100%; height: auto; }
 """
 
 
-def page(results: list[Mapping[str, Any]]) -> str:
-    """Results as `Result.to_dict` gives them, as one HTML page."""
+def page(results: list[Mapping[str, Any]], folder: Path) -> str:
+    """Results as `Result.to_dict` gives them, as one HTML page.
+
+    Args:
+        results: one for each suite.
+        folder: where `report.write` put their plots.
+    """
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
@@ -37,19 +41,20 @@ def page(results: list[Mapping[str, Any]]) -> str:
         "<h1>Which mark lives through what</h1>",
     ]
     for data in results:
-        parts += _section(data)
+        parts += _section(data, folder)
     parts.append("</body></html>\n")
     return "\n".join(parts)
 
 
-def _section(data: Mapping[str, Any]) -> list[str]:
+def _section(data: Mapping[str, Any], folder: Path) -> list[str]:
     facts = data["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
     settings = ", ".join(f"{k} {v}" for k, v in data["parameters"].items())
     parts = [f"<h2>{_text(data['name'])}</h2>", f"<p>{_text(settings)}</p>"]
     parts += [f"<p class='note'>{_text(note)}</p>" for note in data["notes"]]
     parts.append("<div class='plots'>")
-    parts += [_plot(plot) for plot in data["plots"]]
+    for plot in data["plots"]:
+        parts.append(_plot(folder / report.file_of(data, plot), plot["title"]))
     parts.append("</div>")
     for table in report.tables(data):
         parts += _table(table)
@@ -88,13 +93,9 @@ def _cell(place: int, cell: report.Cell) -> str:
     return f"<td class='rate'{shade}>{_text(text)}</td>"
 
 
-def _plot(plot: Mapping[str, Any]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plot.png"
-        report.draw(plot, path)
-        data = base64.b64encode(path.read_bytes()).decode()
-    title = html.escape(plot["title"], quote=True)
-    return f"<img alt='{title}' src='data:image/png;base64,{data}'>"
+def _plot(path: Path, title: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f"<img alt='{_text(title)}' src='data:image/png;base64,{data}'>"
 
 
 def _text(text: object) -> str:

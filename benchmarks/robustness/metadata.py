@@ -7,8 +7,10 @@ trusted while its pixels are not those that were signed.
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,8 +123,8 @@ class MetadataWorker:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._folder = tempfile.TemporaryDirectory()  # as long as the worker
-        root = Path(self._folder.name)
+        root = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
         self.home = Watermark.create(root / "acme", provider="Acme")
         self.attacker = Watermark.create(root / "other", provider="Mallory")
 

@@ -1,0 +1,188 @@
+"""Attacks are pure: equal things and generators give equal results."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.attacks import Attack, audio, image, metadata, named, text, video
+from benchmarks.sounds import RATE, music
+from PIL import Image
+
+PROSE = (
+    "The keeper climbed the stairs before dusk. Wind came from the west; the lamp "
+    'turned slowly. "Listen," she said, "the sea answers." Nobody wrote it down, and '
+    "the storm took three boats that night. In the morning the keeper counted them.\n\n"
+    "A list of errors follows. Some of them are old, others are new and rare."
+)
+SOURCES = text.Sources.of([PROSE * 5])
+
+
+def picture() -> image.Pixels:
+    ramp = np.linspace(0, 255, 96)
+    rows, columns = np.meshgrid(ramp[:80], ramp, indexing="ij")
+    stack = [rows, columns, (rows + columns) / 2]
+    noise = np.random.default_rng(0).normal(0, 8, (80, 96, 3))
+    return np.clip(np.stack(stack, -1) + noise, 0, 255).astype(np.uint8)
+
+
+def twice(change: Callable[..., Any], thing: Any) -> tuple[Any, Any]:
+    first, second = (change(thing, np.random.default_rng(5)) for _ in range(2))
+    return first, second
+
+
+@pytest.mark.parametrize("attack", image.table().values(), ids=lambda a: str(a.name))
+def test_a_picture_stays_one(attack: Attack[image.Pixels]) -> None:
+    before = picture()
+    kept = before.copy()
+    first, second = twice(attack.change, before)
+
+    assert np.array_equal(first, second)
+    assert np.array_equal(before, kept)
+    assert first.dtype == np.uint8
+    assert first.shape[2] == 3
+    assert np.array_equal(first, before) == (attack.name == "none")
+    if attack.family not in ("resize", "quarter turn"):
+        assert first.shape == before.shape
+
+
+def test_what_many_pictures_have_in_common_is_found_and_taken_out() -> None:
+    rng = np.random.default_rng(1)
+    pattern = 6 * np.sign(rng.standard_normal((64, 64, 3)))
+    plain = [rng.integers(60, 190, (64, 64, 3)) for _ in range(400)]
+    marked = [np.clip(p + pattern, 0, 255).astype(np.uint8) for p in plain]
+    common = image.averaged(marked)
+    cleaned = image.subtracted(marked[0], rng, common=common)
+
+    assert np.corrcoef(common.ravel(), pattern.ravel())[0, 1] > 0.5
+    left = cleaned.astype(float) - plain[0]
+    assert np.mean(left * pattern) < 0.5 * np.mean(pattern * pattern)
+
+
+@pytest.mark.parametrize("attack", audio.table().values(), ids=lambda a: str(a.name))
+def test_a_sound_stays_one(attack: Attack[audio.Sound]) -> None:
+    before = music(1, 2)
+    first, second = twice(attack.change, before)
+
+    assert np.array_equal(first, second)
+    assert first.ndim == 1
+    assert np.isfinite(first).all()
+    if attack.family in ("cut out", "speed"):
+        factor = attack.strength or 0.0
+        wanted = factor if attack.family == "cut out" else 1 / factor
+        assert len(first) == pytest.approx(wanted * len(before), abs=2)
+    elif attack.name not in ("none", "loudness -1", "half cut out, MP3 64 kbit/s"):
+        n = min(len(first), len(before))
+        assert n > 0.9 * len(before)
+        assert not np.array_equal(first[:n], before[:n])
+
+
+def test_noise_has_the_level_it_says() -> None:
+    before = music(2, 2)
+    added = audio.noisy(before, np.random.default_rng(0), 25) - before
+    decibels = 20 * np.log10(before.std() / added.std())
+
+    assert decibels == pytest.approx(25, abs=0.2)
+    assert len(before) == 2 * RATE
+
+
+@pytest.mark.parametrize(
+    "attack", text.table(SOURCES).values(), ids=lambda a: str(a.name)
+)
+def test_a_text_stays_one(attack: Attack[str]) -> None:
+    first, second = twice(attack.change, PROSE)
+
+    assert first == second
+    assert isinstance(first, str)
+    assert first
+    assert (first == PROSE) == (attack.name == "none")
+
+
+def test_text_attacks_do_what_they_say() -> None:
+    rng = np.random.default_rng(3)
+    words = PROSE.split()
+
+    assert sorted(text.shuffled(PROSE, rng).split()) == sorted(words)
+    assert (
+        text.zero_width(PROSE, rng, 0.3).translate(
+            dict.fromkeys(map(ord, text.ZERO_WIDTH))
+        )
+        == PROSE
+    )
+    kept = len(text.truncated(PROSE, rng, 0.5).split())
+    assert kept == pytest.approx(len(words) / 2, abs=1)
+    host = SOURCES.pasted(PROSE, rng, 0.25)
+    assert PROSE in host
+    assert len(host.split()) == pytest.approx(4 * len(words), rel=0.05)
+    changed = SOURCES.substituted(PROSE, rng, 1.0).split()
+    assert len(changed) == len(words)
+    assert sum(a != b for a, b in zip(changed, words, strict=True)) > 0.8 * len(words)
+
+
+@pytest.mark.models
+def test_the_model_rewrites_only_what_is_chosen() -> None:
+    from benchmarks.language import Language
+    from benchmarks.options import MODELS
+
+    language = Language.load(MODELS / "lm")
+    sources = text.Sources.of([PROSE * 5], language)
+    ids = language.reader.encode(PROSE)
+    for change in (sources.proposed, sources.paraphrased):
+        whole, again = (change(PROSE, np.random.default_rng(1), 1.0) for _ in range(2))
+        assert whole == again != PROSE
+        assert change(PROSE, np.random.default_rng(1), 0.0).strip() == PROSE
+    new = language.reader.encode(sources.proposed(PROSE, np.random.default_rng(1), 0.2))
+    same = sum(a == b for a, b in zip(ids, new, strict=False))
+    assert 0.3 * len(ids) < same < len(ids)
+
+
+@pytest.mark.parametrize("attack", video.table().values(), ids=lambda a: str(a.name))
+def test_a_video_stays_one(attack: Attack[video.Frames]) -> None:
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 255, (32, 48, 3))
+    frames = np.stack([np.roll(start, i, axis=1) for i in range(12)]).astype(np.uint8)
+    first, second = twice(attack.change, frames)
+
+    assert np.array_equal(first, second)
+    assert first.dtype == np.uint8
+    assert first.shape[1:] == frames.shape[1:]
+    assert 1 <= len(first) <= 12
+    if attack.family in ("frames dropped", "trimmed"):
+        assert {f.tobytes() for f in first} < {f.tobytes() for f in frames}
+
+
+def with_manifest(format: str, store: bytes) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(data, format)
+    plain = data.getvalue()
+    if format == "PNG":
+        chunk = struct.pack(">I", len(store)) + b"caBX" + store + b"\0\0\0\0"
+        return plain[:33] + chunk + plain[33:]
+    if format == "JPEG":
+        segment = b"\xff\xeb" + struct.pack(">H", len(store) + 2) + store
+        return plain[:2] + segment + plain[2:]
+    chunk = b"C2PA" + struct.pack("<I", len(store)) + store + b"\0" * (len(store) % 2)
+    size = struct.pack("<I", len(plain) + len(chunk) - 8)
+    return b"RIFF" + size + plain[8:] + chunk
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_manifest_is_carried_over_whole(format: str) -> None:
+    victim, donor = with_manifest(format, b"mine"), with_manifest(format, b"another's")
+    moved = metadata.transplanted(victim, np.random.default_rng(0), donor=donor)
+
+    assert moved == donor  # their pictures are the same
+    with pytest.raises(ValueError, match="expected a PNG, JPEG"):
+        metadata.transplanted(b"plain text", np.random.default_rng(0), donor=donor)
+
+
+def test_two_attacks_of_one_name_are_refused() -> None:
+    attack = Attack("blur", image.flipped, 2.0)
+
+    assert attack.name == "blur 2"
+    with pytest.raises(ValueError, match="blur 2"):
+        named([attack, attack])

@@ -1,0 +1,193 @@
+"""The robustness runner: resumable, the same twice, refusing what it does not know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import robustness
+from benchmarks.__main__ import main
+from benchmarks.options import Options, Unavailable
+from benchmarks.robustness import html, runner, summary
+from benchmarks.robustness.audio import AudioSuite
+from benchmarks.robustness.image import RING, ImageSuite
+from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.text import TextSuite
+
+ARGUMENTS = ("robustness", "--suite", "audio", "--samples", "1", "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("robustness")
+    out = ("--work", str(root / "work"), "--out", str(root / "out"))
+    assert main((*ARGUMENTS, *out)) == 0
+    return root
+
+
+def test_a_run_leaves_rows_a_summary_and_a_page(folder: Path) -> None:
+    out = folder / "out"
+    result = json.loads((out / "robustness-audio.json").read_text())
+    found = next(t for t in result["tables"] if t["title"] == "audio: found")
+    head, *rows = map(
+        json.loads, (out / "robustness-audio.jsonl").read_text().splitlines()
+    )
+    page = (out / "robustness.html").read_text()
+
+    assert result["new"] == 1
+    assert {row[0]: row[1] for row in found["rows"]}["none"].startswith("1.00")
+    assert {"machine", "commit", "seed"} <= set(head)
+    assert [r for r in rows if r.get("id") == "wave/0"]
+    assert "robustness-audio" in (out / "summary.md").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<tr>") > 20
+
+
+def test_a_second_run_makes_nothing_and_says_the_same(folder: Path) -> None:
+    before = json.loads((folder / "out" / "robustness-audio.json").read_text())
+    out = ("--work", str(folder / "work"), "--out", str(folder / "again"))
+    assert main((*ARGUMENTS, *out)) == 0
+    after = json.loads((folder / "again" / "robustness-audio.json").read_text())
+
+    assert (after["new"], after["reused"]) == (0, 1)
+    assert after["tables"] == before["tables"]
+    assert (folder / "again" / "summary.md").read_text() == (
+        folder / "out" / "summary.md"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "what"),
+    [
+        ({"suites": ("smell",)}, "no suite smell"),
+        ({"schemes": ("gumble",)}, "no scheme gumble"),
+        ({"peers": ("nobody",)}, "no peer nobody"),
+        ({"lm": Path("nowhere")}, "no model in nowhere"),
+        ({"pipeline": Path("nowhere")}, "no model in nowhere"),
+    ],
+)
+def test_what_is_not_known_is_refused_before_any_work(
+    wanted: dict[str, object], what: str, tmp_path: Path
+) -> None:
+    options = Options(work=tmp_path / "work", **wanted)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match=what):
+        robustness.run(options)
+
+    assert not (tmp_path / "work").exists()
+
+
+class Failing(AudioSuite):
+    """Its second subject raises."""
+
+    def spec(self, options: Options) -> Spec:
+        return Spec(
+            name="failing",
+            schemes=("good",),
+            peers=("bad",),
+            unavailable={},
+            attacks={"none": ("none", None)},
+            identity={},
+        )
+
+    def worker(self, options: Options) -> Failing:  # type: ignore[override]
+        return self
+
+    def sample(self, subject: str, index: int) -> Row:
+        if subject == "bad":
+            raise OSError("no weights")
+        return {"attacks": {"none": {"log10_p": -9.0 + index}}, "quality": {}}
+
+
+def test_a_failing_peer_is_a_row_that_says_so(tmp_path: Path) -> None:
+    suite, options = Failing(), Options(work=tmp_path, workers=1)
+    spec = suite.spec(options)
+    rows, new = runner.run(suite, spec, ["good", "bad"], 2, options)
+    part = summary.part(spec, rows, 2, new)
+    tables = {table.title: table for table in part.tables}
+
+    assert new == 4
+    assert rows["bad"][0] == {"failed": "OSError: no weights"}
+    assert ("bad", 2, "OSError: no weights") in tables["failing: failed"].rows
+    assert tables["failing: found"].columns == ("attack", "good")
+    assert summary.rate(rows["good"], "none").hits == 2
+    assert summary.rate(rows["good"], "none", 1e-9).hits == 1
+    assert part.targets[0].reached
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    class Stopped(Failing):
+        def sample(self, subject: str, index: int) -> Row:
+            if index == 2:
+                raise KeyboardInterrupt
+            return super().sample(subject, index)
+
+    options = Options(work=tmp_path, workers=1)
+    spec = Stopped().spec(options)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(Stopped(), spec, ["good"], 4, options)
+    rows, new = runner.run(Failing(), spec, ["good"], 4, options)
+
+    assert new == 2
+    assert [row["attacks"]["none"]["log10_p"] for row in rows["good"]] == [
+        -9.0, -8.0, -7.0, -6.0,
+    ]  # fmt: skip
+
+
+def test_two_processes_make_the_rows_that_one_makes(tmp_path: Path) -> None:
+    suite = robustness.SUITES["metadata"]
+    rows = []
+    for workers in (1, 2):
+        options = Options(work=tmp_path / str(workers), workers=workers)
+        spec = suite.spec(options)
+        found, new = runner.run(suite, spec, ["JPEG"], 2, options)
+        assert new == 2
+        rows.append(found)
+
+    assert rows[0] == rows[1]
+    assert rows[0]["JPEG"][0]["attacks"]["none"]["trusted"]
+    assert rows[0]["JPEG"][1]["attacks"]["saved again"]["state"] == "none"
+
+
+def test_tree_rings_threshold_is_fitted_to_the_other_pictures() -> None:
+    rng = np.random.default_rng(0)
+    others = [
+        {"attacks": {"none": {"distance": d, "log10_p": 0.0}}}
+        for d in rng.normal(50, 2, 200)
+    ]
+    own = [{"attacks": {"none": {"distance": d, "log10_p": 0.0}}} for d in (50, 40)]
+    ImageSuite().finish({"noise": others, RING: own})
+    near, far = (row["attacks"]["none"]["log10_p"] for row in own)
+
+    assert near > -1
+    assert far < -5
+
+
+def test_specs_say_what_decides_their_rows() -> None:
+    options = Options()
+    for suite in (TextSuite(), ImageSuite()):
+        spec = suite.spec(options)
+        assert {"code", "model"} <= set(spec.identity)
+        assert "none" in spec.attacks
+        assert len(spec.attacks) > 20
+        assert spec.payloads <= set(spec.schemes)
+
+
+def test_what_a_page_shows_is_escaped() -> None:
+    machine = {"cpu": "<b>", "cores": 2, "versions": {"x": "<i>"}}
+    data = {
+        "name": "<script>",
+        "parameters": {"a": "<u>"},
+        "notes": ["<em>"],
+        "plots": [],
+        "targets": [],
+        "tables": [
+            {"title": "<t>", "columns": ("<c>",), "rows": (("<r>",),), "note": "<n>"}
+        ],
+        "machine": machine,
+    }
+    page = html.page([data], Path())
+    for tag in ("<script>", "<b>", "<i>", "<u>", "<em>", "<t>", "<c>", "<r>", "<n>"):
+        assert tag not in page
