@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import diffusion, engines, fpr, report, speed, text
+from benchmarks import diffusion, engines, fpr, report, serve, speed, text
 from benchmarks.options import MODELS, WORK, Options, Unavailable
 
 
@@ -26,10 +26,22 @@ def _coverage(options: Options) -> report.Result:
     return coverage.run(options)
 
 
+def _security(options: Options) -> report.Result:
+    from benchmarks import security
+
+    return security.run(options)
+
+
 def _robustness(options: Options) -> list[report.Result]:
     from benchmarks import robustness
 
     return robustness.run(options)
+
+
+def _sign(options: Options) -> report.Result:
+    from benchmarks.conformance import run  # it loads c2pa
+
+    return run.run(options)
 
 
 BENCHMARKS: dict[str, Callable[[Options], report.Result | list[report.Result]]] = {
@@ -40,6 +52,9 @@ BENCHMARKS: dict[str, Callable[[Options], report.Result | list[report.Result]]] 
     "engines": engines.run,
     "diffusion-coverage": _coverage,
     "robustness": _robustness,
+    "security": _security,
+    "sign": _sign,
+    "serve": serve.run,
 }
 DONE, UNAVAILABLE = 0, 3
 WIDTH = 150  # of tables in a pipe or a file

@@ -307,6 +307,9 @@ def draw(plot: Mapping[str, Any], path: Path) -> None:
     axes.set(title=plot["title"], xlabel=plot["x"], ylabel=plot["y"])
     if plot["log_x"]:
         axes.set_xscale("log")
+    values = [one for _, points in plot["curves"] for _, *ys in points for one in ys]
+    if values and 0 <= min(values) and max(values) <= 1:  # shares
+        axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -41,4 +41,4 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             return secrets.token_bytes(count)
         return hashlib.sha256(f"{item.nodeid} {next(draws)}".encode()).digest()
 
-    key.secrets = SimpleNamespace(token_bytes=token_bytes)  # type: ignore[assignment]
+    vars(key)["secrets"] = SimpleNamespace(token_bytes=token_bytes)

@@ -59,7 +59,7 @@ def lowpassed(sound: Sound, rng: Rng, hertz: float) -> Sound:
 def quantised(sound: Sound, rng: Rng, bits: float) -> Sound:
     """To so many bits a sample."""
     steps = 2 ** (round(bits) - 1)
-    return np.clip(np.rint(sound * steps), -steps, steps - 1) / steps
+    return np.asarray(np.clip(np.rint(sound * steps), -steps, steps - 1) / steps)
 
 
 def louder(sound: Sound, rng: Rng, factor: float) -> Sound:
@@ -124,7 +124,7 @@ def table() -> dict[str, Attack[Sound]]:
     """Every attack by its name: codecs as far as they are installed."""
     attacks: list[Attack[Sound]] = [
         Attack("none", untouched),
-        *swept("cut out", cut, (0.75, 0.5, 0.25)),
+        *swept("cut to", cut, (0.75, 0.5, 0.25)),
         *swept("noise, dB", noisy, (35, 25, 15)),
         *swept("resampled, Hz", resampled, (11_025, 8_000)),
         *swept("low-pass, Hz", lowpassed, (4_000, 2_000)),

@@ -145,7 +145,7 @@ class MetadataWorker:
                 "state": manifests[0].state if manifests else "none",
                 "verdict": report.verdict.value,
                 "trusted": any(e.state == "trusted" for e in manifests),
-                "same": seen is not None and np.array_equal(seen, signed),
+                "same": _equal(seen, signed),
             }
         return {"attacks": found, "quality": {}}
 
@@ -171,3 +171,7 @@ def _pixels(data: bytes) -> NDArray[np.uint8] | None:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     except Exception:  # whatever a damaged file raises
         return None
+
+
+def _equal(a: NDArray[np.uint8] | None, b: NDArray[np.uint8] | None) -> bool:
+    return a is not None and b is not None and np.array_equal(a, b)

@@ -138,11 +138,12 @@ class TextWorker:
         key = seeded_key("robustness", self.options.seed, subject, *place)
         if subject in OURS:
             scheme, parameters = OURS[subject]
+            more: dict[str, Any] = dict(parameters)
             record: KeyRecord = SCHEMES[scheme].record(
                 key,
                 vocab_size=self.language.vocab_size,
                 tokenizer=self.language.reader.digest,
-                **parameters,
+                **more,
             )
             return record, {"record": record}
         number = int.from_bytes(seeded("peer", key.kid)[:8], "little")
