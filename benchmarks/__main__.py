@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import diffusion, engines, fpr, report, serve, speed, text
+from benchmarks import diffusion, engines, fpr, ledger, report, serve, speed, text
 from benchmarks.options import MODELS, WORK, Options, Unavailable
 
 
@@ -38,6 +38,12 @@ def _robustness(options: Options) -> list[report.Result]:
     return robustness.run(options)
 
 
+def _labels(options: Options) -> report.Result:
+    from benchmarks import labels  # it loads Pillow
+
+    return labels.run(options)
+
+
 def _sign(options: Options) -> report.Result:
     from benchmarks.conformance import run  # it loads c2pa
 
@@ -54,7 +60,9 @@ BENCHMARKS: dict[str, Callable[[Options], report.Result | list[report.Result]]] 
     "robustness": _robustness,
     "security": _security,
     "sign": _sign,
+    "labels": _labels,
     "serve": serve.run,
+    "ledger": ledger.run,
 }
 DONE, UNAVAILABLE = 0, 3
 WIDTH = 150  # of tables in a pipe or a file

@@ -10,9 +10,10 @@ import pytest
 from tests.toys import generate, text_of, words
 from watermark.api import Watermark
 from watermark.assets.loading import Asset
-from watermark.errors import SigningError, UnsupportedFormat
+from watermark.errors import UnsupportedFormat
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES
+from watermark.sign import jumbf, text
 from watermark.verification.manifest import bare
 
 CARRIERS = ("wrapper", "structured", "html")
@@ -172,10 +173,17 @@ def test_a_mark_after_a_wrapper_is_no_error(w: Watermark) -> None:
     assert w.verify(whole).verdict == Verdict.CONFLICT
 
 
-def test_a_second_manifest_is_refused(w: Watermark, said: str) -> None:
-    whole = signed(w, said, "wrapper").data.decode()
-    with pytest.raises(SigningError, match="already"):
-        signed(w, whole, "wrapper")
+def test_a_second_manifest_keeps_the_first(w: Watermark, said: str) -> None:
+    """What is signed again was made from what was signed before, and says so."""
+    first = signed(w, said, "wrapper")
+    again = signed(w, first.data.decode(), "wrapper")
+    found = text.read(again.data, anchors=w.home.anchors)
+
+    assert (found.state, found.codes) == ("trusted", ())
+    assert text.content(again.data) == text.content(first.data)
+    ((_, store),) = jumbf.boxes(first.manifest)
+    *_, kept = jumbf.boxes(store)
+    assert jumbf.boxed(*kept) in again.manifest
 
 
 def test_other_carriers_and_other_media_are_refused(w: Watermark) -> None:

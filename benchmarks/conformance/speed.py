@@ -1,60 +1,49 @@
-"""Signing a 512 x 512 PNG, beside the library alone, in one run.
-
-``python -m benchmarks.conformance.speed``; times are CPU time of this process, so that
-a busy machine changes them little.
-"""
+"""Signing a 512 x 512 PNG, beside the library alone, in turn and in one run."""
 
 from __future__ import annotations
 
 import io
-import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import c2pa as native  # noqa: TID251  # the peer
 
+from benchmarks import timing
 from benchmarks.conformance.containers import picture
+from benchmarks.timing import Timing
 from watermark.record import Mark, Record
 from watermark.sign import c2pa, chain, claims
 from watermark.sign.credential import Credential
 
-ROUNDS, FEW = 40, 5
 MARK = Mark(scheme="noise", version=1, key_id="k", mark_id=bytes(8))
 
 
-def main() -> int:
-    """Print milliseconds, and ours as a multiple of the library's."""
+def measured(rounds: int) -> dict[str, Timing]:
+    """Processor seconds of one signature, ours and the library's ways of it."""
     png = picture("PNG", (512, 512))
     definition = claims.definition(Record(kind="image", provider="Acme", marks=(MARK,)))
     with tempfile.TemporaryDirectory() as folder:
         credential = Credential.create_dev(Path(folder) / "c", "Acme")
 
-    def ours() -> None:
-        c2pa.sign(png, "image/png", definition, credential)
+        def bare(*, verify: bool, thumbnail: bool, read: bool) -> Callable[[], None]:
+            return lambda: _bare(
+                *(png, definition, credential),
+                verify=verify,
+                thumbnail=thumbnail,
+                read=read,
+            )
 
-    def bare(*, verify: bool, thumbnail: bool, read: bool) -> Callable[[], None]:
-        return lambda: _bare(
-            png, definition, credential, verify=verify, thumbnail=thumbnail, read=read
-        )
-
-    peers = {
-        "signed, and the finished file read": bare(
-            verify=False, thumbnail=False, read=True
-        ),
-        "signed and verified while signing": bare(
-            verify=True, thumbnail=False, read=False
-        ),
-        "with the library's defaults": bare(verify=True, thumbnail=True, read=False),
-    }
-    mine = _median(ours, ROUNDS)
-    print(f"ours, the finished file read: {mine:.2f} ms")
-    for name, peer in peers.items():
-        other = _median(peer, FEW if "defaults" in name else ROUNDS)
-        print(f"c2pa-python, {name}: {other:.2f} ms; ours {mine / other:.2f} of it")
-    return 0
+        cases: dict[str, Callable[[], object]] = {
+            "ours": lambda: c2pa.sign(png, "image/png", definition, credential),
+            "same settings": bare(verify=False, thumbnail=False, read=True),
+            "verified while signing": bare(verify=True, thumbnail=False, read=False),
+        }
+        slow: dict[str, Callable[[], object]] = {
+            "defaults": bare(verify=True, thumbnail=True, read=False)
+        }
+        few = timing.compare(slow, range(max(3, rounds // 10)))
+        return timing.compare(cases, range(rounds)) | few
 
 
 def _bare(
@@ -89,16 +78,3 @@ def _bare(
             stream = io.BytesIO(output.getvalue())
             with native.Reader("image/png", stream, context=context) as reader:
                 reader.json()
-
-
-def _median(work: Callable[[], None], rounds: int) -> float:
-    times = []
-    for _ in range(rounds + 2):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return 1e3 * statistics.median(times[2:])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

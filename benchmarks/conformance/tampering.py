@@ -5,21 +5,18 @@ container are damaged at random. Reading must not raise, must not take long, and
 not answer ``trusted``, but where what changed is nothing that anybody signs: padding,
 and the boxes around what is signed. Those places are worked out here from the
 structure, not from what was found. ``--full`` flips every bit and damages 100,000
-files.
+files; `benchmarks.conformance.changes` runs it so that it can be stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import struct
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cbor2
 
@@ -30,11 +27,12 @@ from watermark.sign.credential import Credential
 from watermark.sign.jumbf import ASSERTIONS, boxes, parse
 from watermark.sign.manifest import ManifestResult
 
-CORRUPTIONS, FULL = 500, 100_000
+FULL = 100_000  # damaged files
 STRIDE = 101  # of the bits that are flipped, without --full
 # The toggles of a description box. The library hashes that box as it understood it, so
 # that three reserved bits of this byte are in no hash. They say nothing.
 _TOGGLES = 8 + 16
+SMALL = ("image/png", *(name for name in TEXTS if not name.endswith("sidecar")))
 SLOW = 2.0  # seconds of this process; a machine that is busy is not a hang
 
 
@@ -80,29 +78,16 @@ class Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Change files and read them; returns 0 if none is trusted that should not be."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.conformance.tampering")
-    parser.add_argument("--corruptions", type=int, default=CORRUPTIONS)
-    parser.add_argument("--stride", type=int, default=STRIDE, help="1: every bit")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--full", action="store_true", help="every bit, 100,000 files")
-    args = parser.parse_args(arguments)
-    stride = 1 if args.full else args.stride
-    count = FULL if args.full else args.corruptions
-    bad = 0
-    with tempfile.TemporaryDirectory() as folder:
-        credential = Credential.create_dev(Path(folder) / "credential", "Acme")
-        for victim in small(credential):
-            bad += _show(f"bits of {victim.name}", flip(victim, stride))
-        bad += _show("damaged files", corrupt(every(credential), count, args.seed))
-    return 1 if bad else 0
+    from benchmarks import __main__ as benchmarks  # it imports this module
+
+    return benchmarks.main(["sign", "--only", "flips,corruptions", *(arguments or ())])
 
 
 def small(credential: Credential) -> Iterator[Victim]:
     """A small PNG and the texts."""
     yield container("image/png", picture("PNG", (8, 8)), credential)
-    for name in TEXTS:
-        if not name.endswith("sidecar"):
-            yield a_text(name, credential)
+    for name in SMALL[1:]:
+        yield a_text(name, credential)
 
 
 def every(credential: Credential) -> list[Victim]:
@@ -113,8 +98,15 @@ def every(credential: Credential) -> list[Victim]:
 
 def flip(victim: Victim, stride: int) -> Outcome:
     """Flip single bits, every `stride`-th of the file."""
+    return flip_bits(victim, range(0, 8 * len(victim.data), stride))
+
+
+def flip_bits(victim: Victim, bits: Iterable[int]) -> Outcome:
+    """Flip these bits of a file, one at a time; those after its end are none."""
     outcome = Outcome()
-    for bit in range(0, 8 * len(victim.data), stride):
+    for bit in bits:
+        if bit >= 8 * len(victim.data):
+            break
         changed = bytearray(victim.data)
         changed[bit // 8] ^= 1 << bit % 8
         _judge(victim, bytes(changed), outcome, f"byte {bit // 8} bit {bit % 8}")
@@ -187,12 +179,7 @@ def container(media_type: str, data: bytes, credential: Credential) -> Victim:
     definition = claims.definition(RECORD)
     signed = c2pa.sign(data, media_type, definition, credential)
     anchors = credential.root_pem or b""
-
-    def read(changed: bytes) -> ManifestResult:
-        return c2pa.read(changed, media_type, anchors=anchors)
-
-    loose = _loose_in_container(signed.data, signed.manifest)
-    return _victim(media_type, signed, read, loose)
+    return again(media_type, signed.data, signed.manifest, anchors)
 
 
 def a_text(name: str, credential: Credential) -> Victim:
@@ -201,30 +188,31 @@ def a_text(name: str, credential: Credential) -> Victim:
     signed = text.sign(
         data, claims.definition(RECORD), credential, carrier=carrier, suffix=suffix
     )
-    anchors = credential.root_pem or b""
+    return again(name, signed.data, signed.manifest, credential.root_pem or b"")
+
+
+def again(name: str, data: bytes, store: bytes, anchors: bytes) -> Victim:
+    """A file that was signed before, perhaps by another process."""
+    if name in TEXTS:
+        place = text.locate(data)
+        start, length = max(place.ranges, key=lambda r: r[1])  # type: ignore[union-attr]
+        loose = frozenset(range(start, start + length))
+    else:
+        loose = _loose_in_container(data, store)
 
     def read(changed: bytes) -> ManifestResult:
-        return text.read(changed, anchors=anchors)
+        if name in TEXTS:
+            return text.read(changed, anchors=anchors)
+        return c2pa.read(changed, name, anchors=anchors)
 
-    place = text.locate(signed.data)
-    start, length = max(place.ranges, key=lambda r: r[1])  # type: ignore[union-attr]
-    return _victim(name, signed, read, frozenset(range(start, start + length)))
-
-
-def _victim(
-    name: str,
-    signed: c2pa.SignedAsset,
-    read: Callable[[bytes], ManifestResult],
-    loose: frozenset[int],
-) -> Victim:
     return Victim(
         name=name,
-        data=signed.data,
+        data=data,
         read=read,
         loose=loose,
-        store=signed.manifest,
-        loose_store=_loose_store(signed.manifest),
-        said=_said(read(signed.data)),
+        store=store,
+        loose_store=_loose_store(store),
+        said=_said(read(data)),
     )
 
 
@@ -295,17 +283,5 @@ def _loose_in_container(data: bytes, store: bytes) -> frozenset[int]:
     return frozenset(loose)
 
 
-def _show(what: str, outcome: Outcome) -> int:
-    states = ", ".join(f"{n} {state}" for state, n in sorted(outcome.states.items()))
-    print(
-        f"{what}: {states}; {outcome.loose} of the trusted in places that nobody "
-        f"signs; slowest {outcome.slowest:.2f} s; wrong: {len(outcome.wrong)}",
-        flush=True,
-    )
-    for line in outcome.wrong[:20]:
-        print("  " + line)
-    return len(outcome.wrong) + (outcome.slowest > SLOW)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -398,7 +398,7 @@ def test_oversized_files_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = files["image/png"]
-    monkeypatch.setattr(c2pa, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr("watermark.sign.native.MAX_BYTES", len(data) - 1)
     with pytest.raises(UnsupportedFormat, match="at most"):
         c2pa.sign(data, "image/png", definition, credential)
     with pytest.raises(UnsupportedFormat, match="at most"):

@@ -34,6 +34,10 @@ GOOD = json.dumps(
         "value": "claimSignature.validated",
     }
 )
+TRUSTED = {
+    "code": manifest.SIGNER_TRUSTED,
+    "explanation": manifest.FOUND_AMONG_SIGNERS,
+}
 STRINGS = sorted(set(re.findall(r'"([^"]+)"', GOOD)))  # every name a report can use
 KEYS = WORDS = st.sampled_from(STRINGS)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS
@@ -53,8 +57,8 @@ def report(**changes: Any) -> dict[str, Any]:
         {"label": "c2pa.actions.v2", "data": {"actions": []}},
     ]
     active = {"assertions": assertions, "signature_info": {"issuer": "Acme"}}
-    good = ["claimSignature.validated", "signingCredential.trusted"]
-    results = {"success": [{"code": code} for code in good], "failure": []}
+    good = [{"code": manifest.SIGNATURE_GOOD}, TRUSTED]
+    results = {"success": good, "failure": []}
     return {
         "active_manifest": "m",
         "manifests": {"m": active},
@@ -138,7 +142,7 @@ def test_a_failure_past_the_cut_still_counts() -> None:
     """Sixty-four harmless codes do not hide the one that matters."""
     failure = [{"code": "assertion.dataHash.mismatch"}] * 99
     failure += [{"code": "claimSignature.mismatch"}]
-    good = [{"code": c} for c in (manifest.SIGNATURE_GOOD, manifest.SIGNER_TRUSTED)]
+    good = [{"code": manifest.SIGNATURE_GOOD}, TRUSTED]
     results = {"activeManifest": {"success": good, "failure": failure}}
     data = report(validation_state="Invalid", validation_results=results)
 
@@ -149,7 +153,7 @@ def test_a_failure_past_the_cut_still_counts() -> None:
 
 def test_a_broken_ingredient_is_no_content_only_break() -> None:
     mismatch = [{"code": "assertion.dataHash.mismatch"}]
-    good = [{"code": c} for c in (manifest.SIGNATURE_GOOD, manifest.SIGNER_TRUSTED)]
+    good = [{"code": manifest.SIGNATURE_GOOD}, TRUSTED]
     delta = {"validationDeltas": {"failure": [{"code": "claimSignature.mismatch"}]}}
     results = {
         "activeManifest": {"success": good, "failure": mismatch},
@@ -182,7 +186,10 @@ def in_text(
 ) -> ManifestResult:
     results = {
         "activeManifest": {
-            "success": [{"code": code} for code in success],
+            "success": [
+                TRUSTED if code == manifest.SIGNER_TRUSTED else {"code": code}
+                for code in success
+            ],
             "failure": failures,
         },
         **more,

@@ -1,9 +1,11 @@
 """Nothing that was changed is trusted; the counts of the issue are the benchmark's."""
 
 import random
+from pathlib import Path
 
 import pytest
-from benchmarks.conformance import tampering
+from benchmarks.conformance import changes, tampering
+from benchmarks.options import Options
 
 from watermark.sign.credential import Credential
 
@@ -62,3 +64,16 @@ def test_a_trusted_change_would_be_seen(victims: list[tampering.Victim]) -> None
         outcome = tampering.corrupt([trusting], 1, draw.randrange(1 << 30))
         changes += len(outcome.wrong)
     assert changes > 25
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """Over the same signed files: what is on file is not done again."""
+    options = Options(work=tmp_path)
+    first, new, reused = changes.corruptions(options, changes.FILES)
+    assert (new, reused, first.wrong) == (1, 0, [])
+    assert sum(first.states.values()) > 0.9 * changes.FILES
+
+    again, new, reused = changes.corruptions(options, 2 * changes.FILES)
+    assert (new, reused, again.wrong) == (1, 1, [])
+    assert sum(again.states.values()) > 1.8 * changes.FILES
+    assert len(list(tmp_path.glob("signed-*"))) == 1

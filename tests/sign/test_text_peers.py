@@ -12,11 +12,22 @@ from benchmarks.conformance.containers import box
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from tests.sign.servers import PlainTsa, serving
 
 from watermark.record import Mark, Record
-from watermark.sign import c2pa, claims, html, text, text_structured, text_wrapper
+from watermark.sign import (
+    c2pa,
+    claims,
+    html,
+    signer,
+    text,
+    text_structured,
+    text_wrapper,
+)
+from watermark.sign.authority import Authority
 from watermark.sign.credential import Credential
 from watermark.sign.place import Located
+from watermark.sign.stamps import Stamps
 
 MARK = Mark(scheme="gumbel", version=1, key_id="k", mark_id=b"\0\1\2\3")
 DEFINITION = claims.definition(Record(kind="text", provider="Acme", marks=(MARK,)))
@@ -56,6 +67,25 @@ def test_c2patxt_finds_ours_valid(
     assert c2patxt.locate(signed.data.decode()).utf8_stop == len(signed.data)
 
 
+def test_c2patxt_finds_ours_valid_with_a_stamp(c2patxt: Any) -> None:
+    """However the header is written: every remainder of the length comes up here."""
+    authority = Authority.create("Acme")
+    key = signer.generate("ed25519")
+    chain_pem = authority.chain_pem(authority.certify(key.public_key()))
+    made = Credential.from_pem(chain_pem, signer.private_pem(key))
+    ended = 0
+    with serving(PlainTsa(authority)) as url:
+        made.stamps = Stamps((url,), authority.root_pem, room=3000)
+        for length in range(1, 9):
+            signed = text.sign(b"x" * length, DEFINITION, made, carrier="wrapper")
+            ended += b"\xbfcpad" in signed.manifest
+            verdict = c2patxt.verify(signed.data.decode())
+
+            assert verdict.state is c2patxt.Provenance.VALID
+            assert {str(code.value) for code in verdict.codes()} >= TRUSTED
+    assert 0 < ended < 8
+
+
 def test_c2patxt_finds_ours_changed(c2patxt: Any, credential: Credential) -> None:
     signed = text.sign(b"The lamp turned.", DEFINITION, credential, carrier="wrapper")
     changed = signed.data.decode().replace("lamp", "camp")
@@ -71,20 +101,20 @@ def test_we_read_c2patxt(c2patxt: Any, ed25519_credential: Credential) -> None:
     private = serialization.load_pem_private_key(key, None)
     assert isinstance(private, ed25519.Ed25519PrivateKey)
     chain = tuple(x509.load_pem_x509_certificates(ed25519_credential.chain_pem))
-    signer = c2patxt.Signer(private_key=private, certificates=chain)
+    writer = c2patxt.Signer(private_key=private, certificates=chain)
     about = c2patxt.Disclosure(
         media_type="text/plain", model_type=c2patxt.ModelType.GENERIC
     )
     trust = ed25519_credential.root_pem or b""
     for words in TEXTS:
-        theirs = c2patxt.embed(words, signer, about)
+        theirs = c2patxt.embed(words, writer, about)
         found = text.read(theirs.encode(), anchors=trust)
 
         assert (found.state, found.codes) == ("trusted", ())
         broken = text.read(("x" + theirs).encode(), anchors=trust)
         assert broken.codes == ("assertion.dataHash.malformed",)
     plain = unicodedata.normalize("NFC", TEXTS[0]).encode()
-    assert text.content(c2patxt.embed(TEXTS[0], signer, about).encode()) == plain
+    assert text.content(c2patxt.embed(TEXTS[0], writer, about).encode()) == plain
 
 
 def test_c2pa_text_reads_ours(c2pa_text: Any, credential: Credential) -> None:

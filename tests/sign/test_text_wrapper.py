@@ -276,7 +276,7 @@ def test_a_signer_is_asked_a_few_times_at_most(credential: Credential) -> None:
 def test_no_length_is_forged_when_none_fits(
     credential: Credential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_wrapper, "_fitting", lambda *_: None)
+    monkeypatch.setattr(text_wrapper, "fitting", lambda *_: None)
     with pytest.raises(SigningError, match="no wrapper of"):
         text.sign(TEXT, claims.definition(RECORD), credential, carrier="wrapper")
 

@@ -13,8 +13,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import watermark
-from watermark.cli import calibrating, embedding, keys, ledger, trusting, verifying
+from watermark.cli import (
+    calibrating,
+    checking,
+    embedding,
+    keys,
+    ledger,
+    serving,
+    stamping,
+    trusting,
+    verifying,
+)
 from watermark.cli import certificates as certificates  # commands of `wm keys`
+from watermark.cli import measuring as measuring  # likewise
 from watermark.cli.options import PassphraseOption, passphrase
 from watermark.cli.terminal import (
     EPILOG,
@@ -140,8 +151,11 @@ def init(
 app.command(no_args_is_help=True, epilog=EPILOG)(embedding.embed)
 app.command(no_args_is_help=True, epilog=EPILOG)(verifying.verify)
 app.command(no_args_is_help=True, epilog=EPILOG)(calibrating.calibrate)
+app.command(no_args_is_help=True, epilog=EPILOG)(checking.check)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(serving.app, name="serve")
+app.add_typer(stamping.app, name="stamp")
 app.add_typer(trusting.app, name="trust")
 
 

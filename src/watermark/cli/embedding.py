@@ -14,6 +14,7 @@ from watermark.cli.options import HomeOption, PassphraseOption, opened, passphra
 from watermark.cli.terminal import Code, Failure, error, say, title, warn
 from watermark.errors import (
     AmbiguousRecord,
+    LabelError,
     NotMarked,
     SigningError,
     UnsupportedFormat,
@@ -22,6 +23,36 @@ from watermark.errors import (
 if TYPE_CHECKING:
     from watermark.api import Watermark
     from watermark.marked import Marked
+    from watermark.record import Record
+
+
+class SourceName(StrEnum):
+    """How a file came to be."""
+
+    trained = "trained"  # all of it a model's
+    composite = "composite"  # a model changed existing media
+
+
+class ExplicitName(StrEnum):
+    """What is done about the explicit mark."""
+
+    yes = "yes"
+    placed = "placed"
+
+
+_EXPLICIT: dict[ExplicitName | None, Any] = {
+    None: None,
+    ExplicitName.yes: True,
+    ExplicitName.placed: "placed",
+}
+
+
+class WhenName(StrEnum):
+    """When a manifest is time-stamped."""
+
+    now = "now"
+    deferred = "deferred"
+    never = "never"
 
 
 class CarrierName(StrEnum):
@@ -64,6 +95,34 @@ def embed(
             help="Whether pictures and sound without a mark are changed to carry one.",
         ),
     ] = True,
+    regime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--regime",
+            metavar="NAME",
+            help="A law that the file shall satisfy: cn, eu, us-ca, in, kr, global.",
+        ),
+    ] = None,
+    source: Annotated[
+        SourceName | None,
+        typer.Option(
+            "--source", help="How the files came to be, where no record says so."
+        ),
+    ] = None,
+    explicit: Annotated[
+        ExplicitName | None,
+        typer.Option(
+            "--explicit",
+            help="Whether a mark is put in that people see or hear; placed: it is "
+            "there already. By default as the regime says.",
+        ),
+    ] = None,
+    timestamp: Annotated[
+        WhenName | None,
+        typer.Option(
+            "--timestamp", help="When it is stamped; by default as wm stamp was told."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that exist.")
     ] = False,
@@ -78,6 +137,9 @@ def embed(
     its manifest in a file beside it (NAME.c2pa; keep the two together), or carries it
     itself: as invisible characters at its end (wrapper), in a comment or front matter
     (structured), or in the head of a page (html).
+
+    With --regime the file gets every layer that this law requires, each read back, or
+    it is refused with the clause. The rest of the settings stands in home.toml.
     """
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
@@ -92,6 +154,10 @@ def embed(
                     mark=mark,
                     require_mark=require_mark,
                     force=force,
+                    source=source,
+                    regimes=tuple(regime or ()),
+                    explicit=_EXPLICIT[explicit] if regime else None,
+                    timestamp=None if timestamp is None else timestamp.value,
                 )
             except (
                 OSError,
@@ -99,6 +165,7 @@ def embed(
                 SigningError,
                 NotMarked,
                 AmbiguousRecord,
+                LabelError,
             ) as problem:
                 error(f"{file}: {getattr(problem, 'strerror', None) or problem}")
                 failed += 1
@@ -146,6 +213,8 @@ def _embed(
     mark: bool,
     require_mark: bool,
     force: bool,
+    source: SourceName | None,
+    **options: Any,
 ) -> Marked:
     from watermark.assets import media_type_for_suffix
     from watermark.assets.loading import load, sidecar_of
@@ -173,6 +242,8 @@ def _embed(
             carrier=carrier if is_text else None,
             mark=mark,
             require_mark=require_mark,
+            record=_declared(w, asset.kind, source),
+            **options,
         )
     for warning in caught:
         warn(f"{file}: {warning.message}")
@@ -184,6 +255,19 @@ def _embed(
     return marked
 
 
+def _declared(w: Watermark, kind: Any, source: SourceName | None) -> Record | None:
+    """The record of a file that the caller says a model made."""
+    if source is None:
+        return None
+    from watermark.record import Record
+
+    if source is SourceName.trained:
+        return Record(kind=kind, provider=w.home.provider)
+    return Record(
+        kind=kind, provider=w.home.provider, origin="altered", source="composite"
+    )
+
+
 def _show(target: Path, marked: Marked, signer: str) -> None:
     from watermark.assets.loading import sidecar_of
 
@@ -193,6 +277,11 @@ def _show(target: Path, marked: Marked, signer: str) -> None:
     marks = ", ".join(f"{mark.scheme}, key {mark.key_id}" for mark in record.marks)
     say("mark", marks or "none")
     say("record", f"{record.record_id}, {record.kind} {record.origin}")
+    for layer in marked.layers:
+        clauses = f"; {'; '.join(layer.clauses)}" if layer.clauses else ""
+        say(layer.name, f"{layer.state}{clauses}")
+    if marked.ui_hint:
+        say("show with it", marked.ui_hint)
     if record.kind == "text":
         inside = marked.carrier != "sidecar"
         say("manifest", "in the text" if inside else sidecar_of(target))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from watermark.cli import keeping
 from watermark.cli.options import HomeOption, JsonOption
 from watermark.cli.terminal import (
     EPILOG,
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from watermark.store.ledger import Ledger
 
 app = typer.Typer(
-    help="Look up, prove and audit what was generated and published.",
+    help="Keep, look up, prove and audit what was generated and published.",
     no_args_is_help=True,
     epilog=EPILOG,
 )
+app.add_typer(keeping.app)
 PROOF_SCHEMA = "watermark.proof/1"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MARK_ID = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}")
@@ -174,14 +176,32 @@ def prove(
 
 
 @app.command()
-def checkpoint(as_json: JsonOption = False, home: HomeOption = None) -> None:
+def checkpoint(
+    cosigned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep the witnesses' lines of this checkpoint."
+        ),
+    ] = None,
+    stamp: Annotated[
+        bool,
+        typer.Option("--stamp", help="Ask the authorities of `wm stamp use` first."),
+    ] = False,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
     """Print the newest signed checkpoint. A copy kept elsewhere shows a rollback."""
     from watermark.store.checkpoint import parse
 
     with _ledger(home) as ledger:
+        if cosigned is not None:
+            ledger.cosign(_note(cosigned))
         note, verifier = ledger.checkpoint(), ledger.verifier
-    if as_json:
         head = parse(note)
+        if stamp:
+            ledger.add_timestamp(head.size, _token(home, head.text.encode()))
+        token = ledger.timestamp(head.size)
+    if as_json:
         write_json(
             {
                 "origin": head.origin,
@@ -189,10 +209,22 @@ def checkpoint(as_json: JsonOption = False, home: HomeOption = None) -> None:
                 "root": head.root.hex(),
                 "note": note,
                 "verifier": verifier,
+                "timestamp": token and base64.b64encode(token).decode(),
             }
         )
     else:
         typer.echo(note, nl=False)
+
+
+def _token(home: Path | None, message: bytes) -> bytes:
+    """A time-stamp of the authorities that stamp for this home."""
+    from watermark.home import Home
+    from watermark.sign.stamps import Stamps
+
+    stamps = Stamps.load(Home.open(home).path / "credential")
+    if stamps is None:
+        raise Failure("no time-stamp authority is set: see `wm stamp use`")
+    return stamps.stamper().stamp(message).token
 
 
 @app.command()
@@ -219,6 +251,7 @@ def verify(
     notes = [_note(file) for file in checkpoints or ()]
     with _ledger(home) as ledger:
         check = ledger.verify(verifier=verifier, notes=notes)
+        stamped = _stamps(ledger, home)
     if as_json:
         write_json(
             {
@@ -226,6 +259,7 @@ def verify(
                 "root": check.root.hex(),
                 "signed": check.signed,
                 "checkpoints": check.checkpoints,
+                "timestamps": stamped,
                 "verifier": check.verifier,
             }
         )
@@ -234,6 +268,8 @@ def verify(
     signed = "all" if check.signed == check.size else f"only {check.signed}"
     say("entries", f"{check.size}, {signed} signed for")
     say("checkpoints", check.checkpoints)
+    for size, when in stamped.items():
+        say("time-stamp", f"{size} entries were there at {when}")
     say("root", check.root.hex())
     say("log", check.verifier)
     if not notes:
@@ -241,6 +277,30 @@ def verify(
             "An older state of the whole file would look as sound: keep checkpoints "
             "elsewhere, and pass them with --checkpoint."
         )
+
+
+def _stamps(ledger: Ledger, home: Path | None) -> dict[int, str]:
+    """When each stamped checkpoint was seen, by the size of its log.
+
+    Raises:
+        TimestampError: a token is not of an authority that this home trusts.
+    """
+    from cryptography import x509
+
+    from watermark.home import Home
+    from watermark.sign import stamps, timestamp
+    from watermark.store.checkpoint import parse
+
+    pem = stamps.anchors(Home.open(home).path / "credential")
+    anchors = x509.load_pem_x509_certificates(pem) if pem else []
+    found = {}
+    for size in ledger.vouched():
+        token, note = ledger.timestamp(size), ledger.checkpoint_at(size)
+        if token is not None and note is not None:
+            digest = timestamp.imprint(parse(note).text.encode())
+            seen = timestamp.verify(token, digest, anchors)
+            found[size] = seen.time.isoformat()
+    return found
 
 
 def _note(file: Path) -> str:

@@ -32,6 +32,20 @@ def model_at(folder: Path) -> Any:
 
 def _inverter(folder: Path) -> Any:
     """The inverter of a diffusers pipeline."""
+    pipe = pipeline_at(folder)
+    from watermark.invert.latents import Inverter
+
+    return Inverter(pipe)
+
+
+def pipeline_at(folder: Path) -> Any:
+    """A diffusers pipeline.
+
+    Raises:
+        Failure: the folder holds none, or it cannot be read.
+        MissingDependency: diffusers is not installed.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         import torch
 
@@ -40,8 +54,6 @@ def _inverter(folder: Path) -> Any:
         from diffusers.utils import logging
     except ImportError as missing:
         raise MissingDependency("diffusers", "diffusion") from missing
-    from watermark.invert.latents import Inverter
-
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
@@ -59,7 +71,7 @@ def _inverter(folder: Path) -> Any:
         ) from problem
     if torch.cuda.is_available():
         pipe.to("cuda")
-    return Inverter(pipe)
+    return pipe
 
 
 def _likelihood(folder: Path) -> Any:

@@ -33,6 +33,8 @@ HELP = {
     "no-pipeline": "--pipeline DIR with the model that could have made the picture",
     "no-tokenizer": "--tokenizer DIR of the model that could have written the text",
     "too-small": "the whole picture, or a larger copy of it",
+    "not-thorough": "--effort thorough, which also tries pictures that were cut, "
+    "turned or resized",
     "not-invertible": "--pipeline DIR with a model that makes pictures of this size",
     "too-short": "a longer passage of the same text",
     "below-threshold": "a longer, or a less edited copy",
@@ -61,7 +63,8 @@ class Unread:
 class Outcome:
     """What all the results together come to."""
 
-    def __init__(self, max_fpr: float) -> None:
+    def __init__(self, max_fpr: float, *, thorough: bool = False) -> None:
+        self._thorough = thorough
         self._fires = Marked(max_fpr=max_fpr)
         self._verdicts = Counter[Verdict]()
         self._reasons = Counter[str]()
@@ -76,6 +79,8 @@ class Outcome:
             return
         self._verdicts[result.verdict] += 1
         self._reasons.update({reason.code for reason in result.reasons})
+        if not self._thorough and _open_picture(result):
+            self._reasons["not-thorough"] += 1
         # A second mark must not hide the first: CONFLICT counts where one fires.
         if result.verdict in (Verdict.MARKED, Verdict.CONFLICT):
             try:
@@ -104,6 +109,15 @@ class Outcome:
         total = self._verdicts.total() + self._unreadable
         if total > 1:
             hint(f"{total} inputs: {', '.join(counts)}")
+
+
+def _open_picture(report: Report) -> bool:
+    """Whether marks were looked for in a picture, and nothing was decided."""
+    return (
+        report.kind == "image"
+        and report.verdict in (Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
+        and any(evidence.layer == "mark" for evidence in report.evidence)
+    )
 
 
 def to_dict(name: str, result: Report | Unread) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Code(IntEnum):
     UNREADABLE = 3
     MARKED = 10
     NO_EVIDENCE = 11
+    MISSED = 12
     CONFIGURATION = 20
 
 
@@ -42,6 +43,7 @@ Exit codes:
    3  some inputs could not be read, or (embed) could not be signed
   10  --fail-on marked, and something is marked
   11  --fail-on no-evidence, and something has NO_EVIDENCE
+  12  check: a clause that is required is missed
   20  trust or configuration: home, key, tokenizer, pipeline or ledger
 """
 

@@ -166,7 +166,7 @@ def verify(
     with _judge(
         keys, trust, tokenizer, pipeline, prompt, effort, home, passphrase_file
     ) as judge:
-        outcome = Outcome(judge.max_fpr)
+        outcome = Outcome(judge.max_fpr, thorough=effort is Effort.thorough)
         collected = []
         for item, result in _examined(inputs, judge):
             outcome.add(result)

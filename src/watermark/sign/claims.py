@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import functools
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 from watermark.record import BINDING_PREFIX, SCHEMA, Record
@@ -32,6 +33,8 @@ PARENT = "parent"  # joins the opened action to its ingredient while signing
 
 PROVIDER = "org.watermark-sdk.provider"
 FINGERPRINT = f"{BINDING_PREFIX}.fingerprint.1"  # `watermark.assets.fingerprint`
+# `watermark.assets.text_fingerprint`
+TEXT_FINGERPRINT = f"{BINDING_PREFIX}.text-fingerprint.1"
 MODEL, PROMPT = "model", "prompt"  # join the created action to its ingredients
 
 # 18.15.4.5. The last one is for tables and the like, which are no media.
@@ -63,7 +66,8 @@ def definition(record: Record, *, prompt: str | None = None) -> Json:
         if mark.mark_id and mark.coverage > 0
     ]
     if record.fingerprint:
-        bindings.append((FINGERPRINT, record.fingerprint))
+        name = TEXT_FINGERPRINT if record.kind == "text" else FINGERPRINT
+        bindings.append((name, record.fingerprint))
     assertions += [
         _assertion(SOFT_BINDING, _soft_binding(algorithm, value))
         for algorithm, value in bindings
@@ -80,6 +84,14 @@ def definition(record: Record, *, prompt: str | None = None) -> Json:
     if ingredients := _ingredients(record, prompt):
         manifest["ingredients"] = ingredients
     return manifest | ({"resources": {PROMPT: prompt}} if prompt is not None else {})
+
+
+def updated(assertions: Sequence[Json]) -> Json:
+    """The definition of an update manifest, which says nothing of the content."""
+    return {
+        "claim_generator_info": [_generator()],
+        "assertions": [{"created": True, **each} for each in assertions],
+    }
 
 
 def needs_parent(manifest_definition: Json) -> bool:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from watermark.errors import SigningError
-from watermark.sign import chain
+from watermark.sign import chain, countersign
 from watermark.sign.credential import Credential
 from watermark.sign.jumbf import encode
 
@@ -45,20 +45,40 @@ class Signature:
     Attributes:
         protected: the protected header, encoded.
         raw: the signature; of ECDSA, r and s joined.
+        token: time-stamp over it (DER), or empty; not signed either.
     """
 
     protected: bytes
     raw: bytes
+    token: bytes = b""
 
-    def encoded(self, pad: int | None = None, pad2: int | None = None) -> bytes:
+    @property
+    def message(self) -> bytes:
+        """What a time-stamp authority has to stamp."""
+        return countersign.message_of(self.protected, self.raw)
+
+    def encoded(
+        self, pad: int | None = None, pad2: int | None = None, *, ended: bool = False
+    ) -> bytes:
         """COSE_Sign1_Tagged with so many zero bytes of padding; None: no such field.
 
         The padding is not signed (10.4.4), and two fields of it reach every length.
+
+        Args:
+            pad: zeros in the first field.
+            pad2: zeros in the second.
+            ended: write the header as a map that ends with a break (RFC 8949, 3.2.2).
         """
         fields = {"pad": pad, "pad2": pad2}
-        header = {name: bytes(n) for name, n in fields.items() if n is not None}
+        header = countersign.header(self.token) if self.token else {}
+        header |= {name: bytes(n) for name, n in fields.items() if n is not None}
         parts: list[Any] = [self.protected, header, None, self.raw]
-        return encode(cbor2.CBORTag(_SIGN1, parts))
+        whole = encode(cbor2.CBORTag(_SIGN1, parts))
+        if not ended:
+            return whole
+        at = whole.index(encode(header), len(self.protected))
+        end = at + len(encode(header))
+        return whole[:at] + b"\xbf" + whole[at + 1 : end] + b"\xff" + whole[end:]
 
     def padded(self, length: int) -> bytes:
         """COSE_Sign1_Tagged of exactly `length` bytes.
@@ -83,15 +103,20 @@ def _paddings(spare: int) -> list[tuple[int, int | None]]:
     return [(n, other) for n, other in [*whole, *split] if n >= 0]
 
 
-def size(credential: Credential) -> int:
-    """Bytes of a signature by this credential, without padding."""
+def size(credential: Credential, room: int = 0) -> int:
+    """Bytes of a signature with a time-stamp of `room` bytes, without padding."""
+    return len(unsigned(credential, room).encoded())
+
+
+def unsigned(credential: Credential, room: int = 0) -> Signature:
+    """A signature of the same length that signs nothing, to measure with.
+
+    Args:
+        credential: who will sign.
+        room: bytes of the time-stamp that it shall have room for; 0: for none.
+    """
     length = _signature_bytes(credential)
-    return len(Signature(_protected(credential), bytes(length)).encoded())
-
-
-def unsigned(credential: Credential) -> Signature:
-    """A signature of the same length that signs nothing, to measure with."""
-    return Signature(_protected(credential), b"\xff" * _signature_bytes(credential))
+    return Signature(_protected(credential), b"\xff" * length, b"\xff" * room)
 
 
 def sign(claim: bytes, credential: Credential) -> Signature:
@@ -132,9 +157,14 @@ def _joined(der: bytes, length: int) -> bytes:
 
 
 def _protected(credential: Credential) -> bytes:
-    certificates = [c.public_bytes(Encoding.DER) for c in _chain(credential)]
+    return _header(credential.chain_pem, credential.algorithm)
+
+
+@functools.lru_cache(maxsize=16)
+def _header(chain_pem: bytes, algorithm: str) -> bytes:
+    certificates = [c.public_bytes(Encoding.DER) for c in _parsed(chain_pem)]
     carried = certificates if len(certificates) > 1 else certificates[0]
-    return encode({_ALGORITHM: _ALGORITHMS[credential.algorithm], _CHAIN: carried})
+    return encode({_ALGORITHM: _ALGORITHMS[algorithm], _CHAIN: carried})
 
 
 def _signature_bytes(credential: Credential) -> int:

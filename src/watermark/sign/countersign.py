@@ -45,6 +45,16 @@ def message_of(protected: bytes, signature: bytes) -> bytes:
     return cbor2.dumps(["CounterSignature", protected, b"", inner])
 
 
+def parts(cose: bytes) -> tuple[bytes, bytes]:
+    """Protected header and raw signature of a claim signature.
+
+    Raises:
+        SigningError: it is none.
+    """
+    protected, _, _, signature = _parts(cose)
+    return protected, signature
+
+
 def header(token: bytes) -> dict[str, Any]:
     """The entry of the unprotected header that carries a token (DER)."""
     return {_STAMP: {"tstTokens": [{"val": token}]}}

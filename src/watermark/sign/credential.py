@@ -27,6 +27,7 @@ from watermark.sign.signer import (
     spki,
     verifies,
 )
+from watermark.sign.stamps import Stamps
 
 ROOT, CHAIN, KEY = "root.pem", "chain.pem", "key.pem"
 CURRENT = "current"  # after a rotation: the name of the folder beside it that signs
@@ -42,14 +43,27 @@ class Credential:
         chain_pem: the certificates, leaf first.
         root_pem: the root that those certificates lead to, or None if not at hand;
             with it, what was signed is read back as trusted before it is handed out.
+        stamps: which authorities time-stamp what it signs, and when; None: none.
         organisation: the O of the leaf's subject: the name a verifier sees.
         fingerprint: SHA-256 of the leaf, hex.
     """
 
-    __slots__ = ("chain_pem", "fingerprint", "organisation", "root_pem", "signer")
+    __slots__ = (
+        "chain_pem",
+        "fingerprint",
+        "organisation",
+        "root_pem",
+        "signer",
+        "stamps",
+    )
 
     def __init__(
-        self, chain_pem: bytes, signer: Signer, *, root_pem: bytes | None = None
+        self,
+        chain_pem: bytes,
+        signer: Signer,
+        *,
+        root_pem: bytes | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         """Check the chain and take it.
 
@@ -62,6 +76,7 @@ class Credential:
         self.chain_pem = chain_pem
         self.root_pem = root_pem
         self.signer = signer
+        self.stamps = stamps
         self.organisation = chain.organisation(certificates[0])
         self.fingerprint = certificates[0].fingerprint(hashes.SHA256()).hex()
 
@@ -112,7 +127,7 @@ class Credential:
 
     @classmethod
     def load(cls, folder: Path, passphrase: str | None = None) -> Self:
-        """Read chain.pem, key.pem and, where there is one, root.pem.
+        """Read chain.pem, key.pem and, where there are any, root.pem and stamps/.
 
         After a rotation (`watermark.sign.rotation`) those of the newest credential.
 
@@ -121,6 +136,7 @@ class Credential:
                 passphrase is wrong, or the key does not belong to the leaf.
             SigningError: a check of the chain failed; the message names it.
         """
+        stamps = Stamps.load(folder)
         folder = active(folder)
         try:
             key_pem = read_private(folder / KEY)
@@ -130,9 +146,11 @@ class Credential:
                 root_pem = (folder / ROOT).read_bytes()
         except OSError as error:
             raise KeyFileError(f"the credential in {folder}: {error}") from error
-        return cls.from_pem(
+        found = cls.from_pem(
             chain_pem, key_pem, passphrase, root_pem=root_pem, where=f"{folder}: "
         )
+        found.stamps = stamps
+        return found
 
     @classmethod
     def from_pem(

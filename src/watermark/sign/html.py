@@ -61,12 +61,24 @@ def write(content: bytes, store: bytes) -> tuple[bytes, int, int]:
     Raises:
         UnsupportedFormat: the page has no ``</head>``.
     """
+    return _inserted(content, _OPEN + base64.b64encode(store) + _CLOSE)
+
+
+def link(content: bytes, url: str) -> bytes:
+    """The page with a link element at the end of its head; nothing is excluded.
+
+    Raises:
+        UnsupportedFormat: the page has no ``</head>``.
+    """
+    return _inserted(content, b'<link rel="c2pa-manifest" href="%b">' % url.encode())[0]
+
+
+def _inserted(content: bytes, element: bytes) -> tuple[bytes, int, int]:
     place = next((t.start for t in _tags(content) if t.name == b"/head"), None)
     if place is None:
         raise UnsupportedFormat(
             "found no </head> in this page: write one, or use 'sidecar'"
         )
-    element = _OPEN + base64.b64encode(store) + _CLOSE
     return content[:place] + element + content[place:], place, len(element)
 
 

@@ -18,6 +18,7 @@ import cbor2
 from watermark.errors import SigningError
 
 ASSERTIONS, CLAIM, SIGNATURE = "c2pa.assertions", "c2pa.claim.v2", "c2pa.signature"
+MANIFEST, UPDATE = b"c2ma", b"c2um"  # 11.1.4.2
 
 MAX_DEPTH = 8  # store, manifest, assertion store, assertion; a databox has one more
 MAX_BOXES = 4096  # a manifest written here with a mark has 27
@@ -35,15 +36,21 @@ class Manifest:
 
     Attributes:
         earlier: the boxes of the other manifests (ingredients), unchanged.
+        kind: of its box: `MANIFEST` or `UPDATE`.
         label: URN of this manifest.
         assertions: payload of each assertion's superbox by label, in their order.
         claim: the claim's map.
+        claim_bytes: the claim as it was signed.
+        signature: the COSE signature as it stands there.
     """
 
     earlier: bytes
+    kind: bytes
     label: str
     assertions: dict[str, bytes]
     claim: dict[str, Any]
+    claim_bytes: bytes
+    signature: bytes
 
     def content(self, label: str) -> Any:
         """What a CBOR assertion holds."""
@@ -52,7 +59,7 @@ class Manifest:
     def replace(self, label: str, content: Any) -> None:
         """Put other content into a CBOR assertion; its salt stays."""
         first = next(boxes(self.assertions[label]))
-        self.assertions[label] = _box(*first) + _box(b"cbor", encode(content))
+        self.assertions[label] = boxed(*first) + boxed(b"cbor", encode(content))
 
     def reference(self, label: str) -> dict[str, Any]:
         """The hashed URI of an assertion (8.4.2.3: without the superbox's header)."""
@@ -63,13 +70,13 @@ class Manifest:
 
     def store(self, claim: bytes, signature: bytes) -> bytes:
         """The whole store, with these bytes as claim and COSE signature."""
-        assertions = b"".join(_box(b"jumb", each) for each in self.assertions.values())
+        assertions = b"".join(boxed(b"jumb", each) for each in self.assertions.values())
         active = _superbox(
-            b"c2ma",
+            self.kind,
             self.label,
             _superbox(b"c2as", ASSERTIONS, assertions),
-            _superbox(b"c2cl", CLAIM, _box(b"cbor", claim)),
-            _superbox(b"c2cs", SIGNATURE, _box(b"cbor", signature)),
+            _superbox(b"c2cl", CLAIM, boxed(b"cbor", claim)),
+            _superbox(b"c2cs", SIGNATURE, boxed(b"cbor", signature)),
         )
         return _superbox(b"c2pa", "c2pa", self.earlier, active)
 
@@ -84,13 +91,16 @@ def parse(store: bytes) -> Manifest:
         ((_, whole),) = boxes(store)
         _, *manifests = boxes(whole)
         active = list(boxes(manifests[-1][1]))
-        parts = {_label(each): _content(each) for _, each in active[1:]}
-        assertions = {_label(each): each for _, each in boxes(parts[ASSERTIONS])}
+        parts = {labelled(each): _content(each) for _, each in active[1:]}
+        assertions = {labelled(each): each for _, each in boxes(parts[ASSERTIONS])}
         return Manifest(
-            earlier=b"".join(_box(*each) for each in manifests[:-1]),
-            label=_label(manifests[-1][1]),
+            earlier=b"".join(boxed(*each) for each in manifests[:-1]),
+            kind=_kind(manifests[-1][1]),
+            label=labelled(manifests[-1][1]),
             assertions=assertions,
             claim=cbor2.loads(parts[CLAIM]),
+            claim_bytes=parts[CLAIM],
+            signature=parts[SIGNATURE],
         )
     except (struct.error, LookupError, ValueError, cbor2.CBORError) as error:
         raise SigningError(
@@ -151,16 +161,22 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += length
 
 
-def _box(kind: bytes, payload: bytes) -> bytes:
+def boxed(kind: bytes, payload: bytes) -> bytes:
+    """A box around a payload."""
     return struct.pack(">I4s", len(payload) + 8, kind) + payload
 
 
 def _superbox(kind: bytes, label: str, *content: bytes) -> bytes:
     about = kind + _TYPE + _REQUESTABLE_LABEL + label.encode() + b"\0"
-    return _box(b"jumb", _box(b"jumd", about) + b"".join(content))
+    return boxed(b"jumb", boxed(b"jumd", about) + b"".join(content))
 
 
-def _label(payload: bytes) -> str:
+def _kind(payload: bytes) -> bytes:
+    """The four letters in the description box that name the type of a superbox."""
+    return next(boxes(payload))[1][:4]
+
+
+def labelled(payload: bytes) -> str:
     """The label in the description box that starts a superbox's payload."""
     _, about = next(boxes(payload))
     return about[17:].partition(b"\0")[0].decode()

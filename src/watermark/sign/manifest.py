@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from watermark.sign.claims import RECORD, SOFT_BINDING
+from watermark.sign.claims import RECORD, SOFT_BINDING, SPEC_VERSION
 
 State = Literal["trusted", "valid", "invalid", "none", "remote"]
+Results = dict[str, Any]  # validation results, as an ingredient keeps them
+Stamped = Literal["trusted", "untrusted", "none"]
 
 MAX_REPORT_CHARS = 1 << 24  # ours take 6 thousand; a hostile one is not parsed
 MAX_ITEMS = 64  # per list: ours hold a handful
@@ -42,7 +44,14 @@ CONTENT_MATCH_CODES = frozenset(
     }
 )
 SIGNATURE_GOOD, SIGNER_TRUSTED = "claimSignature.validated", "signingCredential.trusted"
+STAMP, STAMP_TRUSTED = "timeStamp.", {"timeStamp.validated", "timeStamp.trusted"}
 SIGNER_UNKNOWN = "signingCredential.untrusted"
+_UNKNOWN = {"code": SIGNER_UNKNOWN}
+# How the library says that it was among `trust_anchors`, where those for signers are.
+# If the wording changes, nobody is trusted and a test says so.
+FOUND_AMONG_SIGNERS = (
+    "signing certificate trusted, found in [system_anchors] trust anchors"
+)
 # All that the library knows of manifests in text: it looks for none there, so where
 # one is excluded from the hash it says this. `watermark.sign.text` looks itself.
 NOT_LOCATED = "data hash exclusion does not match the manifest location in the asset"
@@ -60,7 +69,9 @@ class ManifestResult:
             ``valid``: all checks pass, the signer is unknown. ``invalid``: a check
             failed. ``none``: no manifest. ``remote``: only a pointer to one.
         signer: organisation in the signer's certificate.
-        signed_at: time of a time-stamp authority, or None without one.
+        signed_at: when a trusted time-stamp authority saw the signature, or None.
+        timestamp: ``trusted``: of an authority that leads to an anchor. ``untrusted``:
+            there is one, and its time says nothing. ``none``.
         manifest_id: label of the active manifest.
         codes: C2PA's codes of what failed, unchanged; ``general.error`` where the
             file could not be read at all.
@@ -79,6 +90,7 @@ class ManifestResult:
     state: State
     signer: str = ""
     signed_at: str | None = None
+    timestamp: Stamped = "none"
     manifest_id: str = ""
     codes: tuple[str, ...] = ()
     soft_bindings: tuple[tuple[str, bytes], ...] = ()
@@ -114,9 +126,35 @@ def parse(report: str, *, in_text: bool = False) -> ManifestResult:
     active = _get(_get(data, "manifests"), label)
     if not label or not isinstance(active, dict):
         return unreadable()
+    data = _signers_alone(data)
     if in_text:
         data = _without_location(data)
     return _judged(data, _claimed(label, active))
+
+
+def results(report: str, *, in_text: bool = False) -> Results:
+    """What validating a manifest found, to be kept in that of which it is the parent.
+
+    Codes and places of C2PA 2.4, 18.16.10; nothing else of the report.
+    """
+    try:
+        data = json.loads(report) if len(report) <= MAX_REPORT_CHARS else {}
+    except (ValueError, RecursionError):
+        data = {}
+    if in_text:
+        data = _without_location(data)
+    active = _get(_get(data, "validation_results"), "activeManifest")
+    return {
+        "activeManifest": {
+            part: [
+                {key: text for key in ("code", "url") if (text := _text(_get(f, key)))}
+                for f in _dicts(_get(active, part))
+                if _text(f.get("code"))
+            ]
+            for part in ("success", "informational", "failure")
+        },
+        "specVersion": SPEC_VERSION,
+    }
 
 
 def exclusions(report: str) -> tuple[tuple[int, int], ...]:
@@ -134,6 +172,28 @@ def exclusions(report: str) -> tuple[tuple[int, int], ...]:
         for each in _dicts(_get(binding, "exclusions"))
         if type(each.get("start")) is int and type(each.get("length")) is int
     )
+
+
+def _signers_alone(data: dict[str, Any]) -> dict[str, Any]:
+    """The report, as it would be if anchors for time-stamps vouched for no signer.
+
+    The library asks no anchor what it is for (0.38.1); it says where it found one.
+    """
+    results = _get(data, "validation_results")
+    active = _get(results, "activeManifest")
+    passed = _get(active, "success")
+    if not isinstance(passed, list) or not isinstance(results, dict):
+        return data
+    trusted = [f for f in passed if _get(f, "code") == SIGNER_TRUSTED]
+    if all(_get(f, "explanation") == FOUND_AMONG_SIGNERS for f in trusted):
+        return data
+    failures = _get(active, "failure")
+    unknown = [*(failures if isinstance(failures, list) else []), _UNKNOWN]
+    rest = [f for f in passed if f not in trusted]
+    active = {**active, "success": rest, "failure": unknown}
+    state = "Valid" if data.get("validation_state") == "Trusted" else "Invalid"
+    results = {**results, "activeManifest": active}
+    return {**data, "validation_state": state, "validation_results": results}
 
 
 def _without_location(data: dict[str, Any]) -> dict[str, Any]:
@@ -178,12 +238,15 @@ def _judged(data: Any, claimed: ManifestResult) -> ManifestResult:
     active = _get(results, "activeManifest")
     passed, failed = set(_codes(active, "success")), _codes(active, "failure")
     state = _STATES.get(_text(_get(data, "validation_state")), "invalid")
+    stamped = _stamped(active)
     signed = {SIGNATURE_GOOD, SIGNER_TRUSTED} <= passed
     below = _ingredient_codes(results) if state == "invalid" else []
     codes = tuple(dict.fromkeys([*failed, *below]))[:MAX_ITEMS]
     return replace(
         claimed,
         state=state,
+        timestamp=stamped,
+        signed_at=claimed.signed_at if stamped == "trusted" else None,
         codes=codes or ((GENERAL_ERROR,) if state == "invalid" else ()),
         content_only_broken=signed
         and state == "invalid"
@@ -199,6 +262,15 @@ def _codes(results: Any, key: str) -> list[str]:
     items = _get(results, key)
     found = items if isinstance(items, list) else []
     return [code for item in found if (code := _text(_get(item, "code")))]
+
+
+def _stamped(active: Any) -> Stamped:
+    """How far the time can be believed: the library reports that of anybody."""
+    parts = ("success", "informational", "failure")
+    codes = {c for key in parts for c in _codes(active, key) if c.startswith(STAMP)}
+    if not codes:
+        return "none"
+    return "trusted" if codes == STAMP_TRUSTED else "untrusted"
 
 
 def _ingredient_codes(results: Any) -> list[str]:

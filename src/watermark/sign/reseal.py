@@ -13,30 +13,48 @@ and no hash of the content changes. docs/decisions/0007-manifests.md has the rea
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass, replace
 from typing import Any
 
-from watermark.sign import cose, jumbf
+from watermark.sign import cose, ingredient, jumbf
 from watermark.sign.claims import ACTIONS, BOUND, RESERVE, SOFT_BINDING
 from watermark.sign.credential import Credential
+from watermark.sign.stamps import NEVER, Plan
 
 HASH_DATA = "c2pa.hash.data"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A parent's manifest store, and what validating it found."""
+
+    store: bytes
+    results: dict[str, Any]
 
 
 class Claimed:
     """A manifest whose assertions are complete, to be signed."""
 
-    def __init__(self, store: bytes, hash_data: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        store: bytes,
+        hash_data: dict[str, Any] | None = None,
+        held: Held | None = None,
+    ) -> None:
         """Put right the store that the native library made.
 
         Args:
             store: as the library made it a moment ago.
             hash_data: content of the hard binding, in place of the library's.
+            held: the parent's manifest, where the library did not see it.
 
         Raises:
             SigningError: not a store as the library writes them.
         """
         self._manifest = manifest = jumbf.parse(store)
         manifest.assertions.pop(RESERVE, None)
+        if held is not None:
+            ingredient.adopt(manifest, held.store, held.results)
         if hash_data is not None:
             manifest.replace(HASH_DATA, hash_data)
         bindings = [
@@ -54,33 +72,46 @@ class Claimed:
         manifest.claim["claim_generator_info"].pop("org.contentauth.c2pa_rs", None)
         self.claim = jumbf.encode(manifest.claim)
 
-    def store(
-        self,
-        signature: cose.Signature,
-        length: int | None = None,
-        *,
-        pads: tuple[int | None, int | None] = (None, None),
-    ) -> bytes:
-        """The signed store, of `length` bytes or with these two paddings.
+    def around(self, cose_bytes: bytes) -> bytes:
+        """The store around a claim signature."""
+        return self._manifest.store(self.claim, cose_bytes)
+
+    def store(self, signature: cose.Signature, length: int | None = None) -> bytes:
+        """The signed store, of `length` bytes or of as few as it takes.
 
         Raises:
             NoRoom: it is longer.
         """
         if length is None:
-            return self._manifest.store(self.claim, signature.encoded(*pads))
-        room = length - len(self._manifest.store(self.claim, b""))
-        return self._manifest.store(self.claim, signature.padded(room))
+            return self.around(signature.encoded())
+        return self.around(signature.padded(length - len(self.around(b""))))
 
-    def signed(self, credential: Credential, length: int | None = None) -> bytes:
+    def signed(
+        self, credential: Credential, length: int | None = None, plan: Plan = NEVER
+    ) -> bytes:
         """Sign, and put all into `length` bytes, or into as few as it takes.
 
         Raises:
-            NoRoom: it is longer; found out before the credential is used.
+            NoRoom: it is longer; mostly found out before the credential is used.
             SigningError: what came back is no signature of this algorithm.
+            TimestampError: no authority gave a time-stamp that can be believed.
             Exception: whatever a signing callback raised.
         """
-        self.store(cose.unsigned(credential), length)
-        return self.store(cose.sign(self.claim, credential), length)
+        least = self.store(cose.unsigned(credential, plan.room), length)
+        if plan.when == "deferred":
+            length = len(least)
+        return self.store(self.signature(credential, plan), length)
+
+    def signature(self, credential: Credential, plan: Plan = NEVER) -> cose.Signature:
+        """The claim signed, and stamped if that is the plan.
+
+        Raises:
+            SigningError: what came back is no signature of this algorithm.
+            TimestampError: no authority gave a time-stamp that can be believed.
+            Exception: whatever a signing callback raised.
+        """
+        signature = cose.sign(self.claim, credential)
+        return replace(signature, token=plan.token(signature.message))
 
 
 def _as_bytes(manifest: jumbf.Manifest, label: str) -> None:

@@ -12,8 +12,10 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from watermark.errors import SigningError
+from watermark.sign.jumbf import boxed, boxes
 
 _SUB_BLOCK = 255  # of GIF89a, 15
+_GIF = b"C2PA_GIF\x01\x00\x00"  # its application extension (A.3.4)
 _APP11, _SCAN = 0xEB, 0xDA  # JPEG markers
 _SEGMENT_HEAD, _BOX_HEAD = 12, 8  # of a JPEG XT segment: ISO/IEC 18477-3, B.1
 
@@ -28,13 +30,25 @@ def splice(data: bytes, old: bytes, new: bytes) -> bytes:
         raise SigningError(f"a store of {len(new)} bytes cannot replace {len(old)}")
     if data[:2] == b"\xff\xd8":
         return _jpeg(data, old, new)
-    for form in (_png, _verbatim, _base64, _sub_blocks):
+    for form in (_png, _verbatim, _base64, _sub_blocks, _active):
         before, after = form(old), form(new)
         place = data.find(before)  # it holds a random URN, so it stands there once
         if place >= 0 and before:
             end = place + len(before)
             return _checksums(data[:place] + after + data[end:], old, new)
     raise SigningError("the manifest store was not found in the file just written")
+
+
+def deframed(data: bytes) -> bytes:
+    """What the segments of a JPEG, or the blocks of a GIF, hold of a manifest."""
+    if data[:2] == b"\xff\xd8":
+        parts = [data[start:end] for start, end in _segments(data)]
+        return b"".join(part[_BOX_HEAD if n else 0 :] for n, part in enumerate(parts))
+    place, parts = data.find(_GIF) + len(_GIF), []
+    while _GIF in data and place < len(data) and data[place]:
+        parts.append(data[place + 1 : place + 1 + data[place]])
+        place += 1 + data[place]
+    return b"".join(parts)
 
 
 def _png(store: bytes) -> bytes:
@@ -52,6 +66,16 @@ _base64: Callable[[bytes], bytes] = base64.b64encode  # SVG
 def _sub_blocks(store: bytes) -> bytes:
     parts = [store[n : n + _SUB_BLOCK] for n in range(0, len(store), _SUB_BLOCK)]
     return b"".join(bytes([len(part)]) + part for part in parts)
+
+
+def _active(store: bytes) -> bytes:
+    """The active manifest alone: in ISO files an update stands in a box of its own."""
+    try:
+        ((_, whole),) = boxes(store)
+        *_, active = boxes(whole)
+    except (struct.error, ValueError):
+        return b""  # no store: it is not found either
+    return boxed(*active)
 
 
 def _checksums(data: bytes, old: bytes, new: bytes) -> bytes:

@@ -58,6 +58,7 @@ class TimeStamper:
         rounds: int = 3,
         pause: float = 0.5,
         tolerance: timedelta = timedelta(minutes=5),
+        within: float = 60,
     ) -> None:
         """Take the authorities.
 
@@ -70,6 +71,7 @@ class TimeStamper:
                 not asked again.
             pause: seconds before the second round; it doubles with each.
             tolerance: how far the time may be from this machine's clock.
+            within: seconds for all rounds together.
 
         Raises:
             KeyFileError: `anchors` are not PEM certificates.
@@ -82,6 +84,7 @@ class TimeStamper:
             ) from error
         self._urls, self._seconds = tuple(urls), seconds
         self._rounds, self._pause, self._tolerance = rounds, pause, tolerance
+        self._within = within
 
     def stamp(self, message: bytes) -> TimeStamp:
         """A verified time-stamp over `message`; only its SHA-256 leaves this machine.
@@ -98,14 +101,19 @@ class TimeStamper:
         """The same for a digest (SHA-256) that was made earlier."""
         failure: TimestampError = Unavailable("no time-stamp authority was given")
         useless: set[str] = set()
+        deadline = time.monotonic() + self._within
         for turn in range(self._rounds):
             if turn and self._urls:
-                time.sleep(self._pause * 2 ** (turn - 1))
+                pause = self._pause * 2 ** (turn - 1)
+                if time.monotonic() + pause >= deadline:
+                    break
+                time.sleep(pause)
             for url in self._urls:
-                if url in useless:
+                left = deadline - time.monotonic()
+                if url in useless or left <= 0:
                     continue
                 try:
-                    return self._ask(url, digest)
+                    return self._ask(url, digest, min(self._seconds, left))
                 except (Refusal, Untrustworthy) as error:
                     useless.add(url)
                     failure = error
@@ -115,7 +123,7 @@ class TimeStamper:
                 break
         raise failure
 
-    def _ask(self, url: str, digest: bytes) -> TimeStamp:
+    def _ask(self, url: str, digest: bytes, seconds: float) -> TimeStamp:
         nonce = secrets.randbits(NONCE_BITS)
         try:
             response = fetching.exchange(
@@ -124,7 +132,7 @@ class TimeStamper:
                 content_type="application/timestamp-query",
                 answer_type="application/timestamp-reply",
                 limit=MAX_TOKEN,
-                seconds=self._seconds,
+                seconds=seconds,
             )
         except fetching.TooSlow as error:
             raise Slow(f"the time-stamp authority is too slow: {error}") from error

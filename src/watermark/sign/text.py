@@ -18,16 +18,30 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from watermark.errors import SigningError, UnsupportedFormat
-from watermark.sign import c2pa, cose, html, manifest, text_structured, text_wrapper
+from watermark.sign import (
+    c2pa,
+    cose,
+    html,
+    manifest,
+    stamps,
+    text_structured,
+    text_wrapper,
+)
 from watermark.sign.c2pa import SignedAsset
 from watermark.sign.credential import Credential
 from watermark.sign.manifest import ManifestResult
 from watermark.sign.place import Linked, Located, Place, Unusable
-from watermark.sign.reseal import Claimed
+from watermark.sign.reseal import Claimed, Held
+from watermark.sign.stamps import Plan, When
 
 Carrier = Literal["wrapper", "structured", "html", "sidecar"]
 CARRIERS: tuple[Carrier, ...] = ("wrapper", "structured", "html", "sidecar")
 
+_READERS: dict[Carrier, Callable[[bytes], Place | None]] = {
+    "wrapper": text_wrapper.locate,
+    "html": html.locate,
+    "structured": text_structured.locate,
+}
 MISPLACED = "assertion.dataHash.malformed"  # 15.12.1.3.1, step 3
 MEDIA_TYPE = "text/plain"  # as the native library is told: it reads no other text
 
@@ -42,6 +56,8 @@ def sign(
     carrier: Carrier,
     suffix: str = ".md",
     parent: tuple[bytes, str] | None = None,
+    parent_manifest: bytes | None = None,
+    timestamp: When | None = None,
 ) -> SignedAsset:
     """Sign a text and read it back.
 
@@ -52,11 +68,15 @@ def sign(
         carrier: where the manifest goes; see this module.
         suffix: of the file's name; ``structured`` writes the comments of such files.
         parent: the input and its media type, where the first action is `c2pa.opened`.
+            A manifest that it carries is kept inside the new one.
+        parent_manifest: the parent's manifest store, where it lies beside that file.
+        timestamp: as for `watermark.sign.c2pa.sign`.
 
     Raises:
         UnsupportedFormat: this text cannot carry a manifest so; or it is too large.
         SigningError: it carries a manifest already, or the read-back was not as it
             must be.
+        TimestampError: no authority gave a time-stamp that can be believed.
         Exception: whatever a signing callback raised.
     """
     if carrier not in CARRIERS:
@@ -67,37 +87,45 @@ def sign(
         raise UnsupportedFormat(
             "an empty text cannot be signed: there is nothing in it"
         )
-    if locate(data) is not None:
-        raise SigningError(
-            "this text carries a manifest already, which another one would break: "
-            "embed the text as it was generated"
-        )
+    held = _held(parent, parent_manifest)
+    data = unburdened(data, carrier, held)
     if carrier == "sidecar":
         return c2pa.sign_sidecar(
-            data, MEDIA_TYPE, definition, credential, parent=parent
+            *(data, MEDIA_TYPE, definition, credential),
+            parent=parent,
+            held=held,
+            timestamp=timestamp,
         )
+    plan = stamps.plan(credential.stamps, timestamp)
     content = _normal(data) if carrier == "wrapper" else data
+    c2pa.check_parent(definition, parent)
     _, draft = c2pa.draft(content, MEDIA_TYPE, definition, parent, embed=False)
 
     def claim(ranges: Ranges) -> Claimed:
         digest = hashlib.sha256(content).digest()
         binding = {"exclusions": ranges, "alg": "sha256", "hash": digest, "pad": b""}
-        return Claimed(draft, binding)
+        return Claimed(draft, binding, held)
 
     if carrier == "wrapper":
-        signed, store = text_wrapper.write(content, claim, credential)
+        signed, store = text_wrapper.write(content, claim, credential, plan)
     elif carrier == "html":
-        signed, store = _inserted(lambda s: html.write(content, s), claim, credential)
+        signed, store = _inserted(
+            lambda s: html.write(content, s), claim, credential, plan
+        )
     else:
         signed, store = _inserted(
-            lambda s: text_structured.write(content, suffix, s), claim, credential
+            lambda s: text_structured.write(content, suffix, s), claim, credential, plan
         )
-    found = read(signed, anchors=credential.root_pem or b"")
-    return c2pa.checked(signed, credential, store, found)
+    found = read(signed, **c2pa.trusting(credential))
+    return c2pa.checked(signed, credential, store, found, plan)
 
 
 def read(
-    data: bytes, *, anchors: bytes = b"", sidecar: bytes | None = None
+    data: bytes,
+    *,
+    anchors: bytes = b"",
+    tsa_anchors: bytes = b"",
+    sidecar: bytes | None = None,
 ) -> ManifestResult:
     """What the manifest in a text says, or the one beside it if it holds none.
 
@@ -106,6 +134,7 @@ def read(
     Args:
         data: the text, as it came.
         anchors: PEM certificates that are trusted; with none, no signer is.
+        tsa_anchors: as for `watermark.sign.c2pa.read`.
         sidecar: a manifest store from beside the file or from a repository.
 
     Raises:
@@ -116,9 +145,14 @@ def read(
     if isinstance(place, Unusable) and place.meant:
         return manifest.unreadable(place.code)
     if isinstance(place, Located):
-        return _read(place, anchors)
+        return _read(place, anchors, tsa_anchors)
     if sidecar is not None:
-        return c2pa.read(data, MEDIA_TYPE, anchors=anchors, manifest=sidecar)
+        return c2pa.read(
+            *(data, MEDIA_TYPE),
+            anchors=anchors,
+            tsa_anchors=tsa_anchors,
+            manifest=sidecar,
+        )
     if isinstance(place, Linked):
         return ManifestResult(state="remote", remote_url=place.url)
     if isinstance(place, Unusable):
@@ -128,7 +162,7 @@ def read(
 
 def locate(data: bytes) -> Place | None:
     """Where the manifest of a text is; several ways at once are none that counts."""
-    readers = (text_wrapper.locate, html.locate, text_structured.locate)
+    readers = _READERS.values()
     found = [place for reader in readers if (place := reader(data)) is not None]
     meant = [p for p in found if not isinstance(p, Unusable) or p.meant]
     if len(meant) > 1:  # links alone are no manifest that could be broken
@@ -166,9 +200,57 @@ def holds(data: bytes) -> bool:
     return isinstance(place, Located) or (isinstance(place, Unusable) and place.meant)
 
 
-def _read(place: Located, anchors: bytes) -> ManifestResult:
+def _held(parent: tuple[bytes, str] | None, beside: bytes | None) -> Held | None:
+    """The manifest of the text that this one was made from."""
+    if parent is None:
+        return None
+    data, media_type = parent
+    place = None if media_type in c2pa.EMBEDDABLE else locate(data)
+    if not isinstance(place, Located):
+        if beside is None:
+            return None
+        return Held(beside, c2pa.validation(data, media_type, beside))
+    found = c2pa.validation(place.data, MEDIA_TYPE, place.store, in_text=True)
+    return Held(place.store, found)
+
+
+def unburdened(data: bytes, carrier: Carrier, held: Held | None) -> bytes:
+    """The text without the manifest that the new one holds.
+
+    Raises:
+        SigningError: it carries another one, which would be gone or broken.
+        UnsupportedFormat: what it says would be taken for a manifest.
+    """
+    place = locate(data)
+    if isinstance(place, Located) and held is not None and place.store == held.store:
+        return content(data)
+    if isinstance(place, Linked):
+        raise SigningError(
+            f"this text says that its manifest is at {place.url[:200]}: take that line "
+            "out, or sign the text as it was generated"
+        )
+    if place is not None and not (isinstance(place, Unusable) and not place.meant):
+        raise SigningError(
+            "this text carries a manifest already, which another one would break: "
+            "sign the text as it was generated, or say what it was made from (a record "
+            "of origin 'altered', and this text as the parent)"
+        )
+    reader = _READERS.get(carrier)
+    if reader is not None and reader(data) is not None:
+        raise UnsupportedFormat(
+            "this text shows how manifests are written, and what it shows would be "
+            f"taken for one: {carrier!r} cannot be used for it; 'sidecar' can"
+        )
+    return data
+
+
+def _read(place: Located, anchors: bytes, tsa_anchors: bytes) -> ManifestResult:
     found = c2pa.read(
-        place.data, MEDIA_TYPE, anchors=anchors, manifest=place.store, in_text=True
+        *(place.data, MEDIA_TYPE),
+        anchors=anchors,
+        tsa_anchors=tsa_anchors,
+        manifest=place.store,
+        in_text=True,
     )
     excluded = found.exclusions
     if len(excluded) == 1 and excluded[0] in place.ranges:
@@ -189,9 +271,10 @@ def _inserted(
     write: Callable[[bytes], tuple[bytes, int, int]],
     claim: Callable[[Ranges], Claimed],
     credential: Credential,
+    plan: Plan,
 ) -> tuple[bytes, bytes]:
     """A text whose manifest takes the same bytes, whatever it says."""
-    unsigned = cose.unsigned(credential)
+    unsigned = cose.unsigned(credential, plan.room)
     ranges: Ranges = [{"start": 0, "length": 0}]
     for _ in range(4):  # the numbers in it take more bytes once they are known
         store = claim(ranges).store(unsigned)
@@ -199,7 +282,7 @@ def _inserted(
         if ranges == [{"start": start, "length": length}]:
             break
         ranges = [{"start": start, "length": length}]
-    store = claim(ranges).signed(credential, len(store))
+    store = claim(ranges).signed(credential, len(store), plan)
     return write(store)[0], store
 
 

@@ -62,6 +62,19 @@ def write(content: bytes, suffix: str, store: bytes) -> tuple[bytes, int, int]:
     Raises:
         UnsupportedFormat: no comments in such files, or lines that end in CR.
     """
+    return _inserted(content, suffix, DATA_URI + base64.b64encode(store))
+
+
+def link(content: bytes, suffix: str, url: str) -> bytes:
+    """The text with a block that says where its manifest is.
+
+    Raises:
+        UnsupportedFormat: as for `write`.
+    """
+    return _inserted(content, suffix, url.encode())[0]
+
+
+def _inserted(content: bytes, suffix: str, reference: bytes) -> tuple[bytes, int, int]:
     if suffix.lower() not in _BY_SUFFIX:
         raise UnsupportedFormat(
             f"found suffix {suffix!r}, expected that of a text with comments, such as "
@@ -73,7 +86,6 @@ def write(content: bytes, suffix: str, store: bytes) -> tuple[bytes, int, int]:
             "LF or CRLF (C2PA 2.4, A.9.4)"
         )
     newline = b"\r\n" if b"\r\n" in content else b"\n"
-    reference = DATA_URI + base64.b64encode(store)
     if matter := _FRONT_MATTER.match(content):
         block = newline.join([BEGIN, reference, END, b""])
         start = matter.end()

@@ -19,6 +19,7 @@ from watermark.sign import cose
 from watermark.sign.credential import Credential
 from watermark.sign.place import Located, Place, Unusable, is_store
 from watermark.sign.reseal import Claimed
+from watermark.sign.stamps import NEVER, Plan
 
 MARKER = "\ufeff"
 MAGIC, VERSION = b"C2PATXT\0", 1
@@ -35,6 +36,7 @@ _PADDING = frozenset(b"\x00\x10\xff")  # other writers' fill after the manifest
 STACKED = 30  # UAX #15, 12: no language stacks more marks; sorting them is quadratic
 _SLACK = 115  # bytes of padding aimed at: hashes and signatures vary by 20 or so
 _AIMS = 32  # lengths tried; each is signed, and two of three are reached
+_SECOND = (None, 8, 16, 24, 32)  # zeros in the second field of padding
 
 
 def wrapper(store: bytes) -> str:
@@ -115,6 +117,7 @@ def write(
     content: bytes,
     claim: Callable[[list[dict[str, int]]], Claimed],
     credential: Credential,
+    plan: Plan = NEVER,
 ) -> tuple[bytes, bytes]:
     """The text with its wrapper, and the manifest store in it.
 
@@ -122,16 +125,18 @@ def write(
         content: UTF-8 in normal form C: what is signed.
         claim: the manifest, where the hard binding leaves out these ranges.
         credential: who signs, one and a half times on average.
+        plan: what is done about a time-stamp.
 
     Raises:
         SigningError: no wrapper has the length that it was signed with.
+        TimestampError: no authority gave a time-stamp that can be believed.
         Exception: whatever a signing callback raised.
     """
 
     def claimed(length: int) -> Claimed:
         return claim([{"start": len(content), "length": length}])
 
-    unsigned = cose.unsigned(credential)
+    unsigned = cose.unsigned(credential, plan.room)
     length = _SLACK
     for _ in range(4):  # a number with more digits makes it longer, once or twice
         longer = _length(claimed(length).store(unsigned)) + _SLACK
@@ -140,25 +145,36 @@ def write(
         length = longer
     for aim in range(length, length + _AIMS):
         final = claimed(aim)
-        store = _fitting(final, cose.sign(final.claim, credential), aim)
+        signature = final.signature(credential, plan)
+        store = fitting(final.around, signature, aim)
         if store is not None:
             return content + wrapper(store).encode(), store
     raise SigningError(f"no wrapper of {length} to {length + _AIMS} bytes was found")
 
 
-def _fitting(claimed: Claimed, signature: cose.Signature, length: int) -> bytes | None:
+def fitting(
+    around: Callable[[bytes], bytes], signature: cose.Signature, length: int
+) -> bytes | None:
     """The store whose wrapper takes `length` bytes, by two fields of zeros.
 
     A zero takes three bytes. The remainder modulo three comes from the heads of the
     fields, which are longer from 24 zeros on, and two of three remainders can be had.
+    The third by another way to write the header; only where there is a time-stamp, of
+    which no second one is wanted.
+
+    Args:
+        around: the store around a claim signature.
+        signature: of the claim.
+        length: bytes in UTF-8.
     """
-    for pad2 in (None, 8, 16):
-        unpadded = _length(claimed.store(signature, pads=(0, pad2)))
-        estimate = (length - unpadded) // 3
-        for pad in range(max(0, estimate - 6), estimate + 4):
-            store = claimed.store(signature, pads=(pad, pad2))
-            if _length(store) == length:
-                return store
+    for ended in (False, True) if signature.token else (False,):
+        for pad2 in _SECOND:
+            unpadded = _length(around(signature.encoded(0, pad2, ended=ended)))
+            estimate = (length - unpadded) // 3
+            for pad in range(max(0, estimate - 6), estimate + 4):
+                store = around(signature.encoded(pad, pad2, ended=ended))
+                if _length(store) == length:
+                    return store
     return None
 
 
