@@ -267,7 +267,7 @@ def test_embed_of_several_files_fills_a_folder_and_tells_what_failed(
         ("signed-photo.png", Code.USAGE, "exists: pass --force"),
         ("home", Code.USAGE, "is a folder"),
         ("new.jpg", Code.UNREADABLE, "asks for image/jpeg"),
-        ("new.tiff", Code.UNREADABLE, "found suffix '.tiff'"),
+        ("new.bmp", Code.UNREADABLE, "found suffix '.bmp'"),
     ],
 )
 def test_embed_refuses_and_publishes_nothing(

@@ -19,6 +19,7 @@
   + OcspError              a responder's answer cannot be had or believed
   + TrustListError         a list of trusted roots cannot be read or had
   + FetchError             an address that was asked for cannot be read
+  + LabelError             a label, or a value for one, breaks a clause of its standard
   + StoreError             the ledger could not be read or written
     - LedgerCorrupt        the ledger contradicts itself or its signed checkpoint
   + VerificationError      a report did not meet the policy asked of it
@@ -98,6 +99,18 @@ class MissingDependency(WatermarkError, ImportError):
             f"the package {package!r} is not installed, and this needs it: "
             f"pip install 'watermark-sdk[{extra}]'"
         )
+
+
+class LabelError(WatermarkError):
+    """A label, or a value for one, breaks a clause of its standard.
+
+    Attributes:
+        clause: which, as ``"GB 45438-2025, 6.1 c)"``.
+    """
+
+    def __init__(self, clause: str, problem: str) -> None:
+        super().__init__(f"{problem} ({clause})")
+        self.clause = clause
 
 
 class SigningError(WatermarkError):

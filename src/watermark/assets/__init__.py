@@ -7,9 +7,10 @@ A file's name and what somebody says of its type are not believed. Only the type
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 
+from watermark.assets import signatures
 from watermark.errors import UnsupportedFormat, WatermarkError
 from watermark.record import Kind
 
@@ -18,7 +19,16 @@ TEXT_BYTES = 16 * MIB  # War and Peace five times; detection is linear in it
 IMAGE_BYTES = 64 * MIB  # a 16-bit RGB PNG of 10 megapixels
 MEDIA_BYTES = 256 * MIB  # what `watermark.sign.c2pa` holds in memory at most
 
+OOXML = "application/vnd.openxmlformats-officedocument."
+
 SNIFFED_TEXT = MIB  # text is judged by its first mebibyte; `text.decode` reads it all
+
+_PAGE_HEAD = 4096  # bytes in which a page shows that it is one
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+(?:<!--(?:(?!-->).)*+-->\s*+|<\?xml[^>]*+>\s*+)*+"
+    rb"(?:<!doctype\s++html\b|<html[\s>])",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class DamagedAsset(WatermarkError):
@@ -48,25 +58,63 @@ MEDIA_TYPES: dict[str, MediaType] = {
         MediaType("image/png", "image", (".png",), IMAGE_BYTES),
         MediaType("image/jpeg", "image", (".jpg", ".jpeg"), IMAGE_BYTES),
         MediaType("image/webp", "image", (".webp",), IMAGE_BYTES),
+        MediaType("image/gif", "image", (".gif",), MEDIA_BYTES),
+        MediaType("image/tiff", "image", (".tif", ".tiff"), MEDIA_BYTES),
+        MediaType("image/avif", "image", (".avif",), MEDIA_BYTES),
+        MediaType("image/heic", "image", (".heic",), MEDIA_BYTES),
+        MediaType("image/heif", "image", (".heif",), MEDIA_BYTES),
+        MediaType("image/svg+xml", "image", (".svg",), TEXT_BYTES),
         MediaType("audio/wav", "audio", (".wav",), MEDIA_BYTES),
+        MediaType("audio/mpeg", "audio", (".mp3",), MEDIA_BYTES),
+        MediaType("audio/flac", "audio", (".flac",), MEDIA_BYTES),
+        MediaType("audio/mp4", "audio", (".m4a",), MEDIA_BYTES),
+        MediaType("audio/ogg", "audio", (".ogg", ".oga", ".opus"), MEDIA_BYTES),
         MediaType("video/mp4", "video", (".mp4", ".m4v"), MEDIA_BYTES),
-        MediaType("application/pdf", "document", (".pdf",), IMAGE_BYTES),
+        MediaType("video/quicktime", "video", (".mov",), MEDIA_BYTES),
+        MediaType("video/avi", "video", (".avi",), MEDIA_BYTES),
+        MediaType("video/x-matroska", "video", (".mkv",), MEDIA_BYTES),
+        MediaType("video/webm", "video", (".webm",), MEDIA_BYTES),
+        MediaType("video/x-flv", "video", (".flv",), MEDIA_BYTES),
+        MediaType("application/pdf", "document", (".pdf",), MEDIA_BYTES),
+        MediaType("application/zip", "document", (".zip",), MEDIA_BYTES),
+        MediaType("application/epub+zip", "document", (".epub",), MEDIA_BYTES),
+        MediaType(
+            OOXML + "wordprocessingml.document", "document", (".docx",), MEDIA_BYTES
+        ),
+        MediaType(OOXML + "spreadsheetml.sheet", "document", (".xlsx",), MEDIA_BYTES),
+        MediaType(
+            OOXML + "presentationml.presentation", "document", (".pptx",), MEDIA_BYTES
+        ),
         MediaType("text/plain", "text", (".txt", ".md", ".text"), TEXT_BYTES),
     )
 }
 
-# Major brands of files that hold video. HEIC, AVIF and M4A are `ftyp` files as well.
-_MP4_BRANDS = frozenset(
-    b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1 dash MSNV".split()
-) | {b"M4V "}
-
 
 def sniff(data: bytes) -> str | None:
     """The media type by the content alone, or None if it is not in the allow-list."""
-    for name, matches in _SIGNATURES.items():
-        if matches(data):
-            return name
+    name = signatures.told(data)
+    if name is not None:
+        return name
     return "text/plain" if _is_text(data) else None
+
+
+def format_of(data: bytes, suffix: str = "") -> str | None:
+    """As `sniff`, but Markdown and HTML are told from other texts.
+
+    They are texts to every detector, but have places of their own for a label. Nothing
+    in a file says that it is Markdown, so its name does.
+
+    Args:
+        data: the file.
+        suffix: of its name, such as ``.md``.
+    """
+    name = sniff(data)
+    if name != "text/plain":
+        return name
+    if suffix.lower() in (".md", ".markdown"):
+        return "text/markdown"
+    page = _PAGE.match(data[:_PAGE_HEAD]) is not None
+    return "text/html" if page or suffix.lower() in (".html", ".htm") else name
 
 
 def kind_of(media_type: str) -> Kind:
@@ -113,14 +161,6 @@ def _row(media_type: str) -> MediaType:
     return MEDIA_TYPES[media_type]
 
 
-def _riff(form: bytes) -> Callable[[bytes], bool]:
-    return lambda data: data[:4] == b"RIFF" and data[8:12] == form
-
-
-def _is_mp4(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in _MP4_BRANDS
-
-
 def _is_text(data: bytes) -> bool:
     if not data or b"\0" in data:
         return False
@@ -131,13 +171,3 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-_SIGNATURES: dict[str, Callable[[bytes], bool]] = {
-    "image/png": lambda data: data[:8] == b"\x89PNG\r\n\x1a\n",
-    "image/jpeg": lambda data: data[:3] == b"\xff\xd8\xff",
-    "image/webp": _riff(b"WEBP"),
-    "audio/wav": _riff(b"WAVE"),
-    "video/mp4": _is_mp4,
-    "application/pdf": lambda data: data[:5] == b"%PDF-",
-}

@@ -167,8 +167,8 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
         return Asset(
             kind="unknown",
             data=data,
-            problem="the file is of no known type (PNG, JPEG, WebP, WAV, MP4, PDF, "
-            "UTF-8 text)",
+            problem="the file is of no known type of picture, sound, video, document "
+            "or UTF-8 text",
         )
     kind = kind_of(media_type)
     if kind == "text":
