@@ -1,0 +1,121 @@
+"""What anybody may see of a report: no number, place or detail to climb by."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from watermark.report import Evidence, Reason, Report, Verdict
+from watermark.serve import words
+
+FPR = 1e-6
+
+
+def report(log10_p: float, verdict: Verdict = Verdict.INCONCLUSIVE) -> Report:
+    return Report(
+        verdict=verdict,
+        kind="text",
+        reasons=(Reason("below-threshold", f"gumbel has log10 p {log10_p:.1f}"),),
+        evidence=(
+            Evidence(
+                layer="mark",
+                detector="gumbel",
+                scheme="gumbel",
+                key_id="k1",
+                log10_p=log10_p,
+                log10_p_raw=log10_p - 1,
+                hypotheses=7,
+                n=321,
+                payload=b"payload!",
+                spans=((3, 45),),
+                map=((0.5, 0.75),),
+                detail=f"statistic {-log10_p:.2f}",
+            ),
+        ),
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(-5.99, 0), st.floats(-5.99, 0))
+def test_below_the_threshold_all_look_alike(one: float, other: float) -> None:
+    found = [words.public(report(p).to_dict(), FPR) for p in (one, other)]
+
+    assert found[0] == found[1]
+    assert found[0]["layers"]["mark"] == {"state": "not-found"}
+
+
+def test_above_it_too() -> None:
+    found = [
+        words.public(report(p, Verdict.MARKED).to_dict(), FPR) for p in (-6.0, -60.0)
+    ]
+
+    assert found[0] == found[1]
+    assert found[0]["layers"]["mark"] == {"state": "found", "schemes": ["gumbel"]}
+
+
+def test_nothing_finer_gets_out() -> None:
+    text = json.dumps(words.public(report(-4.25).to_dict(), FPR))
+    sentences = dict(words.reasons(report(-4.25).to_dict(), full=False))
+
+    for secret in ("4.2", "5.2", "321", b"payload!".hex(), "45", "0.75", "k1"):
+        assert secret not in text
+        assert secret not in str(sentences)
+    assert sentences["below-threshold"] == words.REASONS["below-threshold"]
+
+
+def test_no_word_says_who_made_it() -> None:
+    said = " ".join([*words.MEANING.values(), *words.REASONS.values()]).lower()
+
+    for word in ("human", "authentic", "real ", "genuine"):
+        assert word not in said
+    assert set(words.MEANING) == {str(verdict) for verdict in Verdict}
+
+
+def test_signers_are_named_to_all() -> None:
+    found = Report(
+        verdict=Verdict.CONFLICT,
+        kind="image",
+        reasons=(Reason("two-manifests", "signed by 'A', by 'B'"),),
+    )
+    [told] = words.public(found.to_dict(), FPR)["reasons"]
+
+    assert told["code"] == "two-manifests"
+    assert told["detail"].endswith("signed by 'A', by 'B'")
+
+
+def test_two_manifests_are_both_told() -> None:
+    """An embedded one and the one that the mark leads to: both signers are named."""
+    both = tuple(
+        Evidence(layer="manifest", detector="c2pa", key_id=who, state=state)
+        for who, state in (("A", "trusted"), ("B", "recovered"), ("B", "recovered"))
+    )
+    report = Report(verdict=Verdict.CONFLICT, kind="image", evidence=both).to_dict()
+    told = words.public(report, FPR)["layers"]["manifest"]
+
+    assert [(one["signer"], one["state"]) for one in told] == [
+        ("A", "trusted"),
+        ("B", "recovered"),
+    ]
+
+
+def test_a_layer_that_was_not_looked_at_is_not_called_empty() -> None:
+    nothing = Report(verdict=Verdict.INCONCLUSIVE, kind="image").to_dict()
+
+    assert words.public(nothing, FPR)["layers"]["mark"]["state"] == "not-looked-at"
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(-400, 0))
+def test_a_chance_is_never_understated(log10_p: float) -> None:
+    said = words.chance(log10_p)
+    scale = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+    if said.startswith("about"):
+        assert log10_p > -1
+        return
+    number, _, name = said.removeprefix("at most 1 in ").partition(" ")
+    power = float(number.removeprefix("10^")) if "^" in number else len(number) - 1
+
+    assert power + scale.get(name, 0) <= -log10_p
+    assert power + scale.get(name, 0) > -log10_p - 1
