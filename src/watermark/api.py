@@ -12,6 +12,8 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import (
     Any,
@@ -27,7 +29,7 @@ from typing import (
 
 from watermark import finished, verification
 from watermark.assets import media_type_for_suffix
-from watermark.assets.loading import Asset, load
+from watermark.assets.loading import Asset, Audio, load
 from watermark.errors import (
     AmbiguousRecord,
     NotMarked,
@@ -37,13 +39,17 @@ from watermark.errors import (
 )
 from watermark.home import Home, default_path
 from watermark.keys import Parameter
+from watermark.labelling import Explicit, Order
+from watermark.labels import platform
+from watermark.labels.regimes import Regime
+from watermark.labels.unmarked import UnmarkedRequest
 from watermark.marked import Marked
 from watermark.pipelines import adapter_for
 from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
 from watermark.report import Report
 from watermark.schemes import SCHEMES
-from watermark.schemes.base import option
+from watermark.sign.stamps import When
 from watermark.store.leaf import CONTENT, Entry
 from watermark.tokenizer import TextTokenizer
 from watermark.verifier import Options, Verifier
@@ -144,11 +150,6 @@ class Watermark:
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
             more["payload"] = payload if isinstance(payload, bytes) else None
         record = SCHEMES[name].record(newest.key, epoch=newest.epoch, **about)
-        if option(record.parameters, "registry"):
-            raise UnsupportedPipeline(
-                "registry=1: nonces on file are not looked up by verify yet, so that "
-                "such a mark would never be found"
-            )
         self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
         if wanted == "tokens" or parameters:
             self.home.add_key_record(record)
@@ -204,6 +205,12 @@ class Watermark:
         format: str | None = None,
         mark: bool = True,
         require_mark: bool = False,
+        timestamp: When | None = None,
+        regimes: Sequence[str | Regime] = (),
+        as_of: date | None = None,
+        explicit: Explicit = None,
+        notice: Audio | None = None,
+        unmarked: UnmarkedRequest | None = None,
     ) -> Marked:
         """Sign an output, read it back, and publish it in the ledger.
 
@@ -222,8 +229,20 @@ class Watermark:
             mark: whether finished media may be changed to carry a mark.
             require_mark: raise where nothing at all was marked, instead of a warning.
                 A short text may be marked and still be too short to be found.
+            timestamp: ``"now"``, ``"deferred"`` or ``"never"``; None: as `wm stamp`
+                was told.
+            regimes: laws that the file shall satisfy, such as ``["cn", "eu"]``; see
+                `watermark.labels.regimes`. What they require is written and read back
+                (`Marked.layers`), or nothing is handed out. A text in memory is plain
+                text, which holds no label; one from a file is what its name says.
+            as_of: the day whose rules are meant; None: today.
+            explicit: whether there shall be a mark that people see or hear;
+                ``"placed"``: it is there already; None: as the regimes say.
+            notice: what is said at the start of a sound, where a regime wants words.
+            unmarked: the user's request to get it without the explicit mark.
 
         Raises:
+            LabelError: a regime requires what this file cannot have; with its clause.
             NotMarked: no mark, and `require_mark` is set.
             AmbiguousRecord: several records match.
             UnsupportedFormat: no manifest can be written for this type.
@@ -267,11 +286,75 @@ class Watermark:
             _asset=carried,
             _original=loaded,
             _suffix=_suffix(asset),
+            _named=isinstance(asset, os.PathLike),
+            _when=timestamp,
         )
+        wanted: dict[str, Any] = {
+            "as_of": as_of,
+            "explicit": explicit,
+            "notice": notice,
+            "unmarked": unmarked,
+        }
+        if regimes:
+            marked._order = Order(regimes=tuple(regimes), timestamp=timestamp, **wanted)
+        elif given := [name for name, value in wanted.items() if value is not None]:
+            raise ValueError(f"{', '.join(given)} found, expected with regimes= only")
         if format is not None:
             marked.finish(media_type_for_suffix(f".{format.lower().lstrip('.')}"))
         elif loaded.data is not None or loaded.text is not None:
             marked.finish(loaded.media_type or "text/plain")
+        return marked
+
+    def propagate(
+        self,
+        asset: Any,
+        *,
+        code: str,
+        propagate_id: str,
+        declared: bool = False,
+        traces: bool = False,
+    ) -> Marked:
+        """Add this platform to a file's label, and sign that; what was there stays.
+
+        The producer's label and its signature stay good, and the producer's manifest
+        is kept as the parent ingredient of ours (Labelling Measures, Art. 6).
+
+        Args:
+            asset: a path or bytes of somebody's file.
+            code: the platform's code of 27 characters, or its name in ASCII.
+            propagate_id: the platform's own number of this file.
+            declared: the user says that it is generated.
+            traces: an explicit mark or other traces were detected.
+
+        Raises:
+            LabelError: there is nothing to say of this file, or not so.
+            UnsupportedFormat: no label or no manifest can be written for this type.
+            SigningError: signing or reading back failed.
+        """
+        loaded = load(asset)
+        if loaded.problem or loaded.data is None or loaded.kind == "text":
+            raise UnsupportedFormat(
+                "this asset cannot be propagated: "
+                + (loaded.problem or "expected a file that holds its metadata itself")
+            )
+        changed = platform.propagated(
+            *(loaded.data, loaded.media_type),
+            code=code,
+            propagate_id=propagate_id,
+            declared=declared,
+            traces=traces,
+        )
+        marked = Marked(
+            record=Record(
+                kind=loaded.kind,  # type: ignore[arg-type]  # load() told bad kinds
+                origin="altered",
+                provider=self.home.provider,
+            ),
+            _home=self.home,
+            _asset=replace(loaded, data=changed),
+            _original=loaded,
+        )
+        marked.finish(loaded.media_type)
         return marked
 
     def _record_of(self, asset: Any, loaded: Asset) -> Record:

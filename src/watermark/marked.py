@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from watermark.assets import MEDIA_TYPES, media_type_for_suffix
 from watermark.assets.loading import Asset, sidecar_of
 from watermark.errors import SigningError, UnsupportedFormat
 from watermark.files import write_atomically
 from watermark.home import Home
+from watermark.labelling import Job, Layer, Order
+from watermark.labels import unmarked
+from watermark.labels.regimes import form_of
 from watermark.record import Record
+from watermark.sign.stamps import When
 from watermark.store.leaf import Entry
+
+if TYPE_CHECKING:
+    from watermark.sign.c2pa import SignedAsset
 
 
 @dataclass
@@ -24,15 +31,26 @@ class Marked:
         record: what it was published under.
         manifest: the manifest store, once signed.
         carrier: of a text's manifest, as `Watermark.embed` was told.
+        layers: what became of each layer that the regimes ask for, and by which
+            clauses; empty without regimes.
+        timestamp: whether the manifest was time-stamped: ``now``, ``deferred``,
+            ``never``.
+        ui_hint: under regimes, a line for the interface that shows this output.
     """
 
     record: Record
     manifest: bytes = field(default=b"", repr=False)
     carrier: Any = "sidecar"
+    layers: tuple[Layer, ...] = ()
+    timestamp: When = "never"
+    ui_hint: str = ""
+    _order: Order | None = field(default=None, repr=False)
+    _when: When | None = None
     _home: Home | None = field(default=None, repr=False)
     _asset: Asset | None = field(default=None, repr=False)
     _original: Asset | None = field(default=None, repr=False)  # before any mark of ours
     _suffix: str = ".md"
+    _named: bool = False  # whether the suffix is that of a file
     _data: bytes | None = field(default=None, repr=False)
     _media_type: str = ""
 
@@ -58,7 +76,7 @@ class Marked:
             UnsupportedFormat: the suffix is unknown, or is not the chosen type's.
         """
         path = Path(path)
-        if self._media_type == "text/plain":
+        if self._asset is not None and self._asset.kind == "text":
             self._save_text(path)
             return path
         wanted = media_type_for_suffix(path.suffix)
@@ -101,35 +119,35 @@ class Marked:
             raise
 
     def finish(self, media_type: str) -> None:
-        """Sign, read back, enter in the ledger: only then is there any data."""
-        from watermark.sign import c2pa, claims, text
+        """Label, sign, read back, enter in the ledger: only then is there any data.
 
+        Raises:
+            UnsupportedFormat: no manifest can be written for this type.
+            LabelError: a layer that a regime requires cannot be had.
+            SigningError: signing or reading back failed.
+        """
         if self._home is None or self._asset is None:
             raise SigningError("this output was not made by Watermark.embed")
         home, source = self._home, _bytes_of(self._asset, media_type)
-        definition = claims.definition(self.record)
-        parent = None
-        if claims.needs_parent(definition):
-            before = source
-            if self._original not in (None, self._asset):
-                before = _bytes_of(self._original, media_type)
-            parent = before, media_type
-        if media_type == "text/plain":
-            signed = text.sign(
-                *(source, definition, home.credential),
-                carrier=self.carrier,
-                suffix=self._suffix,
-                parent=parent,
+        job = None
+        if self._order is not None:
+            from watermark.labelling import writing
+
+            suffix = self._suffix if self._named else ""
+            form = form_of(media_type, self._asset.kind, suffix)
+            job = Job(home, self._order, self.record, media_type, form)
+            source = writing.write(job, source)
+            self.record, self.ui_hint = job.record, job.ui_hint
+        signed = self._signed(source, media_type, job)
+        if job is not None:
+            from watermark.labelling import reading
+
+            reading.read_back(
+                *(job, signed.data),
+                signed=bool(signed.manifest_id),
+                timestamp=signed.timestamp,
             )
-        else:
-            if parent is None and c2pa.read(source, media_type).state != "none":
-                raise SigningError(
-                    "this file has a manifest already, which signing would replace: "
-                    "embed the output as it was generated"
-                )
-            signed = c2pa.sign(
-                source, media_type, definition, home.credential, parent=parent
-            )
+            self.layers = tuple(job.account.layers)
         home.ledger.append(
             [
                 Entry(
@@ -137,12 +155,56 @@ class Marked:
                     record=self.record,
                     asset_sha256=hashlib.sha256(signed.data).hexdigest(),
                     manifest_id=signed.manifest_id,
-                    manifest=signed.manifest,
+                    manifest=signed.manifest or None,
+                    **(job.kept() if job is not None else {}),
                 )
             ]
         )
+        if job is not None and job.left_out is not None:
+            # Nobody erases who got it before the law allows it (Measures, Art. 9).
+            home.ledger.hold(
+                f"{unmarked.CLAUSE} {self.record.record_id}", self.record.record_id
+            )
         self._data, self.manifest = signed.data, signed.manifest
-        self._media_type = media_type
+        self._media_type, self.timestamp = media_type, signed.timestamp
+
+    def _signed(self, source: bytes, media_type: str, job: Job | None) -> SignedAsset:
+        from watermark.sign import c2pa, claims, text
+
+        if self._home is None or self._asset is None:
+            raise SigningError("this output was not made by Watermark.embed")
+        credential = self._home.credential
+        definition = claims.definition(self.record)
+        when = self._when
+        if job is not None:
+            definition["assertions"].append(job.assertion())
+            holds = self._asset.kind == "text" or media_type in c2pa.EMBEDDABLE
+            if not holds and not job.account.needs.needs("manifest"):
+                return c2pa.SignedAsset(source, b"", "")
+        parent = None
+        if claims.needs_parent(definition):
+            before = source
+            if self._original not in (None, self._asset):
+                before = _bytes_of(self._original, media_type)
+            parent = before, media_type
+        if self._asset.kind == "text":
+            return text.sign(
+                *(source, definition, credential),
+                carrier=self.carrier,
+                suffix=self._suffix,
+                parent=parent,
+                timestamp=when,
+            )
+        if parent is None and c2pa.read(source, media_type).state != "none":
+            raise SigningError(
+                "this file has a manifest already, which signing would replace: embed "
+                "the output as it was generated"
+            )
+        return c2pa.sign(
+            *(source, media_type, definition, credential),
+            parent=parent,
+            timestamp=when,
+        )
 
 
 def _bytes_of(asset: Asset, media_type: str) -> bytes:
