@@ -4,6 +4,7 @@ home.toml               who we are, and settings
 keys/                   the key ring (mode 0700)
 credential/             certificate chain and signing key
 log.pem, ledger.db      the log's own key, and the ledger
+personal.key            encrypts personal fields in the ledger
 records/                key records of what was attached; no secrets
 tokenizers/<digest>     definitions of tokenizers, for detection without torch
 """
@@ -23,20 +24,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from watermark.errors import HomeError, KeyFileError
+from watermark.errors import HomeError, KeyFileError, StoreError
 from watermark.files import read_private, write_atomically
 from watermark.keys import KeyRecord, KeyRing
 from watermark.record import utc_now
 from watermark.schemes import SCHEMES, default_records
 from watermark.schemes.foreign import FOREIGN
 from watermark.sign.credential import Credential
+from watermark.store import retention
 from watermark.store.checkpoint import LogKey
 from watermark.store.ledger import Ledger
+from watermark.store.personal import PersonalKey
+from watermark.store.postgres import is_url
 from watermark.tokenizer import TextTokenizer
 
 SCHEMA = "watermark.home/1"
 VARIABLE = "WATERMARK_HOME"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def default_path() -> Path:
@@ -50,11 +58,24 @@ def default_path() -> Path:
 
 @dataclass(frozen=True)
 class Home:
-    """An existing home. Made by `create` and `open`; parts are read when first used."""
+    """An existing home. Made by `create` and `open`; parts are read when first used.
+
+    Attributes:
+        path: the folder.
+        provider: who runs the models.
+        max_fpr: a mark decides at or below this adjusted p-value.
+        regimes: whose laws the ledger is kept under, such as ``cn``.
+        retention_days: least days before an entry of the ledger may be pruned.
+        ledger_url: address of a PostgreSQL database that holds the ledger, or "": it is
+            ``ledger.db``.
+    """
 
     path: Path
     provider: str
     max_fpr: float = 1e-6
+    regimes: tuple[str, ...] = ()
+    retention_days: int = retention.DAYS
+    ledger_url: str = field(default="", repr=False)  # may hold a password
     _passphrase: str | None = field(default=None, repr=False)
     _rings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _read: dict[str, TextTokenizer] = field(
@@ -111,6 +132,7 @@ class Home:
         Credential.create_dev(folder / "credential", provider, passphrase=passphrase)
         name = f"watermark.invalid/{secrets.token_hex(8)}"
         key = LogKey.create(folder / "log.pem", name=name)
+        PersonalKey.create(folder / "personal.key")
         Ledger.create(folder / "ledger.db", origin=name, key=key).close()
         (folder / "tokenizers").mkdir()
         (folder / "records").mkdir(mode=0o700)
@@ -119,6 +141,7 @@ class Home:
             f"provider = {json.dumps(provider, ensure_ascii=False)}\n"
             f"created_at = {json.dumps(utc_now())}\n"
             "max_fpr = 1e-6  # a mark decides at or below this adjusted p-value\n"
+            f"retention_days = {retention.DAYS}  # least days an entry is kept\n"
         )
         write_atomically(folder / "home.toml", text.encode())
 
@@ -146,7 +169,31 @@ class Home:
         max_fpr = settings.get("max_fpr", 1e-6)
         if not isinstance(max_fpr, float) or not 0 < max_fpr <= 0.05:
             raise HomeError(f"max_fpr is {max_fpr!r} in {path}, expected 0 < x <= 0.05")
-        return cls(path, str(settings.get("provider", "")), max_fpr, passphrase)
+        regimes, url = settings.get("regimes", []), settings.get("ledger", "")
+        if not isinstance(regimes, list) or not all(map(_is_text, regimes)):
+            raise HomeError(f"regimes is {regimes!r:.80} in {path}, expected ['cn']")
+        if url and not is_url(url):
+            raise HomeError(
+                f"ledger in {path / 'home.toml'} is no address of a PostgreSQL "
+                "database, expected postgresql://..."
+            )
+        try:
+            days = retention.days(
+                settings.get("retention_days", retention.DAYS), regimes
+            )
+        except StoreError as error:
+            raise HomeError(
+                f"retention_days in {path / 'home.toml'}: {error}"
+            ) from None
+        return cls(
+            path,
+            str(settings.get("provider", "")),
+            max_fpr,
+            regimes=tuple(regimes),
+            retention_days=days,
+            ledger_url=url,
+            _passphrase=passphrase,
+        )
 
     @property
     def ring(self) -> KeyRing:
@@ -174,8 +221,31 @@ class Home:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger, opened for appending."""
-        key = LogKey.load(self.path / "log.pem")
-        return Ledger.open(self.path / "ledger.db", key=key)
+        return Ledger.open(**self._ledger_settings())
+
+    def create_ledger(self) -> Ledger:
+        """Make the ledger that the settings name, under this home's own log key.
+
+        A new home has one in a file; this is for ``ledger = "postgresql://..."``.
+
+        Raises:
+            StoreError: there is one, or it cannot be made.
+        """
+        settings = self._ledger_settings()
+        return Ledger.create(origin=settings["key"].name, **settings)
+
+    def _ledger_settings(self) -> dict[str, Any]:
+        return {
+            "where": self.ledger_url or self.path / "ledger.db",
+            "key": LogKey.load(self.path / "log.pem"),
+            "personal_key": self._personal_key(),
+            "retention_days": self.retention_days,
+        }
+
+    def _personal_key(self) -> PersonalKey | None:
+        """The key for personal fields; none is made in place of one that was lost."""
+        path = self.path / "personal.key"
+        return PersonalKey.load(path) if path.exists() else None
 
     @property
     def anchors(self) -> bytes:
@@ -184,6 +254,14 @@ class Home:
 
         own = rotation.anchors(self.path / "credential")
         return own + trust.anchors(self.path / "trust", "manifest")
+
+    @property
+    def tsa_anchors(self) -> bytes:
+        """Roots (PEM) of time-stamp authorities; they vouch for no signer."""
+        from watermark.sign import stamps, trust
+
+        own = stamps.anchors(self.path / "credential")
+        return own + trust.anchors(self.path / "trust", "tsa")
 
     @property
     def revoked(self) -> frozenset[str]:

@@ -39,6 +39,8 @@ class Mark:
         mark_id: what the mark carries (8 bytes for ``noise``); empty for presence only.
         coverage: share in [0, 1] of the output's tokens or numbers that the scheme
             was allowed to choose; 0.0 means that nothing was marked.
+        nonce: which of the key's signs were used, where the scheme keeps that on file
+            (12 bytes for ``noise`` with ``registry=1``); else empty.
     """
 
     scheme: str
@@ -47,14 +49,22 @@ class Mark:
     epoch: int = 0
     mark_id: bytes = b""
     coverage: float = 1.0
+    nonce: bytes = b""
 
     @property
     def binding(self) -> str:
         """Name of the C2PA soft-binding algorithm whose value is `mark_id`."""
         return f"{BINDING_PREFIX}.{self.scheme}.{self.version}"
 
+    @property
+    def nonce_binding(self) -> str:
+        """Name under which `nonce` is on file: detection has to try each of them."""
+        return f"nonce.{self.key_id}.{self.epoch}"
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data, bytes as hex."""
+        # Only where there is one: a mark of before there were any stays as it is.
+        nonce = {"nonce": self.nonce.hex()} if self.nonce else {}
         return {
             "scheme": self.scheme,
             "version": self.version,
@@ -62,12 +72,17 @@ class Mark:
             "epoch": self.epoch,
             "mark_id": self.mark_id.hex(),
             "coverage": round(self.coverage, 6),
+            **nonce,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(**{**data, "mark_id": bytes.fromhex(data["mark_id"])})
+        known = {
+            "mark_id": bytes.fromhex(data["mark_id"]),
+            "nonce": bytes.fromhex(data.get("nonce", "")),
+        }
+        return cls(**{**data, **known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

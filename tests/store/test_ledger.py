@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watermark.errors import LedgerCorrupt, StoreError, VerificationError
-from watermark.record import Record
+from watermark.record import Mark, Record
 from watermark.store import checkpoint, database, leaf, merkle
 from watermark.store.checkpoint import LogKey
 from watermark.store.leaf import ASSET, CONTENT, Entry
@@ -87,6 +87,39 @@ def test_a_presence_only_mark_is_not_bound(ledger: Ledger, make: Any) -> None:
 
     assert [alg for alg, _ in row.bindings] == [CONTENT]
     assert ledger.by_binding(make.binding, b"") == []
+
+
+def test_nonces_are_bound_and_listed(
+    ledger: Ledger, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watermark.store.reader.PAGE", 2)
+    nonces = [bytes([n]) * 12 for n in (9, 3, 7, 3, 1)]
+    entries = []
+    for n, nonce in enumerate(nonces):
+        record = make.record(str(n))
+        [mark] = record.marks
+        other = replace(mark, epoch=1, mark_id=b"", nonce=b"of another epoch")
+        marks = (replace(mark, nonce=nonce), other)
+        entries.append(Entry(event="generated", record=replace(record, marks=marks)))
+    rows = ledger.append(entries)
+
+    [mark, other] = rows[0].record.marks
+    assert (mark.nonce_binding, other.nonce_binding) == ("nonce.k1.0", "nonce.k1.1")
+    assert list(ledger.values("nonce.k1.0")) == sorted({*nonces})
+    assert list(ledger.values("nonce.k1.1")) == [b"of another epoch"]
+    assert list(ledger.values("nonce.k2.0")) == []
+    assert ledger.by_binding("nonce.k1.0", nonces[1]) == [rows[1], rows[3]]
+    ledger.verify()
+
+
+def test_a_mark_without_a_nonce_is_written_as_ever(make: Any) -> None:
+    [mark] = make.record("a").marks
+
+    assert "nonce" not in mark.to_dict()
+    assert Mark.from_dict(mark.to_dict()) == mark
+    kept = replace(mark, nonce=b"twelve bytes")
+    assert kept.to_dict()["nonce"] == b"twelve bytes".hex()
+    assert Mark.from_dict(kept.to_dict()) == kept
 
 
 def test_a_leaf_is_deterministic_cbor_with_a_salt(ledger: Ledger, make: Any) -> None:
@@ -180,7 +213,7 @@ def test_entries_check_their_fields(make: Any) -> None:
         Entry(event="published", record=record, manifest=b"m")
     nan = replace(record, marks=(replace(record.marks[0], coverage=float("nan")),))
     with pytest.raises(StoreError, match="cannot be written"):
-        leaf.make(Entry(event="generated", record=nan), idx=0, ts="")
+        leaf.make(Entry(event="generated", record=nan), ts="2026-11-23T09:00:00Z")
 
 
 @given(

@@ -24,10 +24,13 @@ from sqlalchemy import (
 )
 
 from watermark.errors import LedgerCorrupt, VerificationError
-from watermark.store import checkpoint, leaf, schema
+from watermark.store import checkpoint, expiry, leaf, merkle, schema
+from watermark.store.act import Act
+from watermark.store.acts import Acts
 from watermark.store.checkpoint import Checkpoint, Verifier
 from watermark.store.leaf import Row
 from watermark.store.merkle import Node
+from watermark.store.personal import PersonalKey
 from watermark.store.tree import Frontier
 
 BATCH = 1000
@@ -54,7 +57,11 @@ class LedgerCheck:
 
 
 def audit(
-    connection: Connection, verifier: Verifier, *, notes: Sequence[str] = ()
+    connection: Connection,
+    verifier: Verifier,
+    *,
+    notes: Sequence[str] = (),
+    personal_key: PersonalKey | None = None,
 ) -> LedgerCheck:
     """Check everything that one transaction sees.
 
@@ -62,6 +69,8 @@ def audit(
         connection: a transaction on the ledger.
         verifier: the log's public key.
         notes: checkpoints of this log kept elsewhere, which it must contain.
+        personal_key: opens the personal fields; without it only their names are
+            compared.
 
     Raises:
         LedgerCorrupt: something does not agree; it names the first entry that shows it.
@@ -70,7 +79,8 @@ def audit(
     stored = list(_checkpoints(connection, verifier))
     signed = stored[-1].size
     kept = [*stored, *(_verified(note, verifier, "kept elsewhere") for note in notes)]
-    frontier = _check_entries(connection, kept)
+    frontier = _check_entries(connection, kept, personal_key)
+    _check_timestamps(connection)
     return LedgerCheck(
         size=frontier.size,
         root=frontier.root,
@@ -116,23 +126,50 @@ def _verified(note: object, verifier: Verifier, where: str) -> Checkpoint:
         ) from error
 
 
-def _check_entries(connection: Connection, signed: Sequence[Checkpoint]) -> Frontier:
+def _check_timestamps(connection: Connection) -> None:
+    time, head = schema.timestamp.c, schema.checkpoint.c
+    known = select(head.size)
+    query = select(func.min(time.size)).where(time.size.not_in(known))
+    size = connection.scalar(query)
+    if size is not None:
+        _fail(f"found a time-stamp over {size!r:.80} entries, but no such checkpoint")
+
+
+def _check_entries(
+    connection: Connection,
+    signed: Sequence[Checkpoint],
+    personal_key: PersonalKey | None,
+) -> Frontier:
     heads = sorted((head.size, head.root) for head in signed)
-    beside = _Beside(connection)
+    beside = _Beside(connection, personal_key)
     frontier = Frontier()
     covered = _check_heads(heads, 0, frontier)
     query = select(schema.entry).order_by(schema.entry.c.idx)
     for stored in _stream(connection, query):
         if stored.idx != frontier.size:
             _fail(f"entry {frontier.size} is missing: {stored.idx!r:.80} follows")
-        row = leaf.read(dict(stored._mapping))
-        beside.check(row, frontier.append(row.leaf_hash))
+        if leaf.is_pruned(stored._mapping):
+            beside.check_pruned(stored, frontier.append(_leaf_hash(stored)))
+        else:
+            row = leaf.read(dict(stored._mapping))
+            beside.check(row, frontier.append(row.leaf_hash))
         covered = _check_heads(heads, covered, frontier)
     if covered < len(heads):
         size, _ = heads[-1]
         _fail(f"entry {frontier.size} is missing: a checkpoint was signed for {size}")
     beside.finish()
     return frontier
+
+
+def _leaf_hash(stored: Any) -> bytes:
+    """The leaf hash of a pruned entry: only the tree can tell whether it is right."""
+    expected = {**stored._mapping, **expiry.PRUNED}
+    if dict(stored._mapping) != expected:
+        _fail(f"entry {stored.idx} has no body, but is not as pruning leaves one")
+    value = stored.leaf_hash
+    if not isinstance(value, bytes) or len(value) != merkle.HASH_BYTES:
+        _fail(f"entry {stored.idx} has the leaf hash {value!r:.80}")
+    return value
 
 
 def _check_heads(
@@ -154,30 +191,49 @@ def _check_heads(
 class _Beside:
     """The tables made from the leaves, each read in step with the entries."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, personal_key: PersonalKey | None
+    ) -> None:
         node, binding, manifest = schema.node, schema.binding, schema.manifest
+        personal = schema.personal
         self._connection = connection
+        self._acts = Acts(personal_key)
+        self._personal = _InStep(connection, personal.c.idx, *personal.c)
         # A subtree is complete once its last leaf is there.
         last = (node.c.idx + 1).bitwise_lshift(node.c.level) - 1
         self._nodes = _InStep(connection, last, *node.c)
         self._bindings = _InStep(connection, binding.c.idx, *binding.c)
-        self._records = _InStep(connection, schema.RECORD_ENTRY, *schema.record.c)
         # Without their bytes, which would all go through one sort.
         names = manifest.c.manifest_id
         self._manifests = _InStep(connection, schema.MANIFEST_ENTRY, names)
 
-    def check(self, row: Row, completed: Sequence[tuple[Node, bytes]]) -> None:
+    def check(self, row: Row | Act, completed: Sequence[tuple[Node, bytes]]) -> None:
         """Compare what belongs to one entry with what its leaf implies."""
-        idx, record_id = row.idx, row.record.record_id
-        nodes = {(level, index, value) for (level, index), value in completed}
+        idx = row.idx
+        self._check_nodes(idx, completed)
+        if isinstance(row, Act):
+            self._acts.add(row)
+            return
+        record_id = row.record.record_id
         bindings = {(alg, value, idx, record_id) for alg, value in row.bindings}
-        _same(idx, "node", self._nodes.take(idx), nodes)
         _same(idx, "binding", self._bindings.take(idx), bindings)
-        for found in self._records.take(idx):  # none, if a later entry names it too
-            _same(idx, "record", {found}, {(record_id, leaf.record_text(row.record))})
+        fault = self._acts.check_personal(row, self._personal.take(idx))
+        if fault:
+            _fail(fault)
         for _ in self._manifests.take(idx):  # none, if an earlier entry had it too
             digest = self._manifest_sha256(row.manifest_id)
             _same(idx, "manifest", digest, row.manifest_sha256)
+
+    def check_pruned(
+        self, stored: Any, completed: Sequence[tuple[Node, bytes]]
+    ) -> None:
+        """Note an entry without a body; nothing may belong to it."""
+        self._check_nodes(stored.idx, completed)
+        self._acts.pruned(stored.idx)
+
+    def _check_nodes(self, idx: int, completed: Sequence[tuple[Node, bytes]]) -> None:
+        nodes = {(level, index, value) for (level, index), value in completed}
+        _same(idx, "node", self._nodes.take(idx), nodes)
 
     def _manifest_sha256(self, manifest_id: str) -> str:
         table = schema.manifest.c
@@ -187,18 +243,18 @@ class _Beside:
 
     def finish(self) -> None:
         """Check that no row is left over, and that none is missing."""
-        for table in (self._nodes, self._bindings, self._records, self._manifests):
+        for table in (self._nodes, self._bindings, self._personal, self._manifests):
             table.finish()
+        holds = self._connection.execute(select(schema.hold)).all()
+        fault = self._acts.fault({tuple(row) for row in holds})
+        if fault:
+            _fail(fault)
         entry = schema.entry.c
         kept = select(schema.manifest).where(schema.OF_MANIFEST).exists()
-        known = select(schema.record).where(schema.OF_RECORD).exists()
-        for name, missing in (
-            ("manifest", and_(entry.manifest_sha256 != "", not_(kept))),
-            ("record", not_(known)),
-        ):
-            idx = self._connection.scalar(select(func.min(entry.idx)).where(missing))
-            if idx is not None:
-                _fail(f"entry {idx}: its row in the table {name} is missing")
+        missing = and_(entry.manifest_sha256 != "", not_(kept))
+        idx = self._connection.scalar(select(func.min(entry.idx)).where(missing))
+        if idx is not None:
+            _fail(f"entry {idx}: its row in the table manifest is missing")
 
 
 class _InStep:

@@ -1,13 +1,19 @@
-"""One SQLite file for many threads and processes: durable commits, our own errors."""
+"""One SQLite file for many threads and processes: durable commits, our own errors.
+
+A file on a read-only file system can still be read: SQLite then asks for no lock that
+it could not have.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +22,8 @@ from watermark.errors import LedgerCorrupt, StoreError
 
 BUSY_SECONDS = 60.0  # how long a writer waits for the writers before it
 POOL_SIZE = 8
+WAL_PAGES = 4000  # of 4 KiB, before they are moved into the file
+CACHE_KIB = 32_768  # of each connection, when it needs that much
 
 # Primary result codes, https://sqlite.org/rescode.html; 1 is ERROR, which here means
 # that a table or a column is missing.
@@ -29,11 +37,49 @@ _CURES = {
 }
 
 
-class Database:
+class Database(Protocol):
+    """Where a ledger lies: an SQLite file, or a PostgreSQL database."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it; without any password."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that sees one state of the ledger throughout."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """The one transaction that may write now; on disk when the block is left."""
+        ...
+
+    def state(self, connection: Connection) -> object:
+        """What stays the same within `writing` if nobody else wrote since; or None."""
+        ...
+
+    def check(self) -> None:
+        """Check what SQL does not show.
+
+        Raises:
+            LedgerCorrupt: something is missing.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Make sure that deleted rows cannot be read from the files either."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection; the ledger cannot be used after."""
+        ...
+
+
+class SqliteDatabase:
     """Connections to one existing SQLite file, made on demand and kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         self._inherited: list[Engine] = []
         self._closed = False
         self._start()
@@ -41,7 +87,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the ledger throughout."""
-        with translated(self.path), self._connect(self._engine_here()) as connection:
+        engine = self._engine_here()
+        with translated(self.path), _connected(engine) as connection:
             yield connection
 
     @contextmanager
@@ -49,10 +96,22 @@ class Database:
         """The one transaction that may write now; on disk when the block is left."""
         engine = self._engine_here().execution_options(immediate=True)
         # Threads queue here, in turn; SQLite's own lock is polled, in no order.
-        with translated(self.path), self._lock, self._connect(engine) as connection:
+        with translated(self.path), self._lock, _connected(engine) as connection:
             yield connection
 
-    def check_length(self) -> None:
+    def state(self, connection: Connection) -> object:
+        """See `Database`; SQLite counts what other connections committed."""
+        raw: Any = connection.connection.driver_connection
+        [version] = raw.execute("PRAGMA data_version").fetchone()
+        [last] = raw.execute("SELECT max(idx) FROM entry").fetchone()
+        return raw, version, last
+
+    def scrub(self) -> None:
+        """See `Database`: what was overwritten leaves the write-ahead log as well."""
+        with translated(self.path), closing(connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def check(self) -> None:
         """Check that the end of the file was not cut off, which SQLite may not see.
 
         The file is not opened for this: closing it again would drop the locks that
@@ -78,12 +137,6 @@ class Database:
         self._closed = True
         self._engine.dispose()
 
-    @staticmethod
-    @contextmanager
-    def _connect(engine: Engine) -> Iterator[Connection]:
-        with engine.connect() as connection, connection.begin():
-            yield connection
-
     def _start(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -93,6 +146,7 @@ class Database:
             poolclass=QueuePool,
             pool_size=POOL_SIZE,
             pool_timeout=BUSY_SECONDS,
+            pool_use_lifo=True,
         )
         event.listen(self._engine, "begin", _begin)
 
@@ -109,16 +163,47 @@ class Database:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A raw connection to an existing file, with the settings that durability needs."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
+    try:
+        connection = _open(path, "mode=rw")
+        _set(connection)
+    except sqlite3.OperationalError as error:
+        if not _is_read_only(path, error):
+            raise
+        # With no file beside it there is nothing to share, and nobody can write.
+        rest = _length(path.with_name(f"{path.name}-wal"))
+        connection = _open(path, "mode=ro" if rest else "mode=ro&immutable=1")
+        connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _open(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,  # `_begin` decides how a transaction starts
         check_same_thread=False,  # the pool lends it to one thread at a time
     )
+
+
+def _set(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=FULL")  # WAL is not durable with less
+    connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
     connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
+    connection.execute(f"PRAGMA cache_size={-CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+
+
+def _is_read_only(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether the file is there, and its file system takes no writes."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in (8, 14) or not path.is_file():  # READONLY, CANTOPEN
+        return False
+    if sys.platform == "win32":
+        return not os.access(path, os.W_OK)
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or not os.access(
+        path.parent, os.W_OK
+    )
 
 
 def use_wal(path: Path) -> None:
@@ -146,6 +231,12 @@ def translated(path: Path) -> Iterator[None]:
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection, connection.begin():
+        yield connection
 
 
 def _begin(connection: Connection) -> None:

@@ -6,12 +6,27 @@ signature would cover up what was altered.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
 
 from watermark.errors import LedgerCorrupt, VerificationError
-from watermark.store import checkpoint, schema, tree
+from watermark.store import bulk, checkpoint, schema, tree
 from watermark.store.checkpoint import Checkpoint, LogKey, Verifier
 from watermark.store.tree import Frontier
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A state of the ledger that was checked, or that this process left behind.
+
+    Attributes:
+        state: `Database.state` of it: nobody wrote since if that is the same.
+        frontier: its tree.
+    """
+
+    state: object
+    frontier: Frontier
 
 
 class Head:
@@ -20,6 +35,7 @@ class Head:
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
         self._seen: Checkpoint | None = None
+        self._memory: Memory | None = None
 
     def read(self, connection: Connection) -> Checkpoint:
         """The newest checkpoint, its signature checked.
@@ -43,6 +59,21 @@ class Head:
         if seen is None or seen.size < head.size:
             self._seen = head
         return head
+
+    def grow(self, connection: Connection, state: object) -> Frontier:
+        """The tree to append to: as remembered if nobody wrote since, else checked.
+
+        Raises:
+            LedgerCorrupt: as `check`.
+        """
+        memory = self._memory
+        if memory is not None and state is not None and memory.state == state:
+            return memory.frontier.copy()
+        return self.check(connection)
+
+    def remember(self, state: object, frontier: Frontier) -> None:
+        """Keep what was committed, for the next `grow`."""
+        self._memory = Memory(state, frontier.copy())
 
     def check(self, connection: Connection) -> Frontier:
         """The tree as it is now, once it is found to contain the newest checkpoint.
@@ -76,8 +107,7 @@ class Head:
     def sign(self, connection: Connection, frontier: Frontier, key: LogKey) -> str:
         """Sign and store a checkpoint of a tree that `check` gave; its note."""
         head = signed(frontier, key)
-        row = {"size": head.size, "note": head.note}
-        connection.execute(insert(schema.checkpoint), row)
+        bulk.insert(connection, schema.checkpoint, [(head.size, head.note)])
         return head.note
 
     def _verified(self, size: object, note: object) -> Checkpoint:

@@ -1,23 +1,29 @@
 """Leaves: what one entry of the ledger says, and its bytes.
 
 A leaf is deterministic CBOR (RFC 8949, 4.2.1), so that anyone can rebuild its bytes. A
-random salt in each keeps a leaf hash from confirming a guess at its content.
+random salt in each keeps a leaf hash from confirming a guess at its content. Personal
+fields stand in it as commitments only (`watermark.store.personal`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import cbor2
 
 from watermark.errors import LedgerCorrupt, StoreError
-from watermark.record import KINDS, Record
+from watermark.record import KINDS, Mark, Record
+from watermark.store import act, cbor, personal, retention
+from watermark.store.act import Act
 from watermark.store.merkle import leaf_hash
+from watermark.store.personal import Opening
 
 VERSION = 1
 SALT_BYTES = 16
@@ -29,8 +35,8 @@ EVENTS: tuple[Event, ...] = ("generated", "published")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RECORD_ID = re.compile(r"[0-9a-f]{32}")
-# cbor2 raises these for text that is not UTF-8 and for values it does not know.
-_UNENCODABLE = (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError)
+# For text that is not Unicode, and for values that CBOR has no form for.
+_UNENCODABLE = (ValueError, TypeError, RecursionError)
 _UNDECODABLE = (
     cbor2.CBORDecodeError,
     StoreError,
@@ -42,7 +48,7 @@ _UNDECODABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """What is to be appended.
 
@@ -53,6 +59,10 @@ class Entry:
         asset_sha256: SHA-256 (hex) of the finished file, or empty.
         manifest_id: name of its manifest, or empty.
         manifest: the manifest's bytes, to be found again when metadata was stripped.
+        personal: what is about a person, such as ``{"user": "u-4711"}``: the leaf
+            commits to each value and shows none; `Ledger.erase` forgets them.
+        retain_days: least days before this entry may be pruned, where that is more
+            than the ledger's own number.
     """
 
     event: Event
@@ -60,6 +70,8 @@ class Entry:
     asset_sha256: str = ""
     manifest_id: str = ""
     manifest: bytes | None = None
+    personal: Mapping[str, str] = field(default_factory=dict, repr=False)
+    retain_days: int = 0
 
     def __post_init__(self) -> None:
         """Check what the types do not.
@@ -77,8 +89,10 @@ class Entry:
             _expect(found, "SHA-256", digest, "64 lower-case hex digits")
         if self.manifest is not None:
             _expect(self.manifest_id, "manifest id", "", "the name of the manifest")
+        personal.check(self.personal)
+        retention.check_days(self.retain_days)
 
-    @property
+    @cached_property
     def manifest_sha256(self) -> str:
         """Digest of the manifest's bytes, or empty."""
         return (
@@ -98,6 +112,8 @@ class Row:
         asset_sha256: digest of the finished file, or empty.
         manifest_id: name of the manifest, or empty.
         manifest_sha256: digest of the manifest's bytes, or empty.
+        retain_until: before this time it is never pruned, as `ts`.
+        personal: for each personal field the commitment to its value, 32 bytes.
         leaf_hash: hash of `body` in the tree.
         body: the leaf's bytes, all of the above.
     """
@@ -109,6 +125,8 @@ class Row:
     asset_sha256: str
     manifest_id: str
     manifest_sha256: str
+    retain_until: str
+    personal: Mapping[str, bytes]
     leaf_hash: bytes
     body: bytes
 
@@ -116,6 +134,7 @@ class Row:
     def bindings(self) -> set[tuple[str, bytes]]:
         """Each (algorithm, value) by which this entry can be looked up."""
         marks = {(m.binding, m.mark_id) for m in self.record.marks if m.mark_id}
+        marks |= {(m.nonce_binding, m.nonce) for m in self.record.marks if m.nonce}
         content = {(CONTENT, bytes.fromhex(digest)) for digest in self.record.content}
         asset = (
             {(ASSET, bytes.fromhex(self.asset_sha256))} if self.asset_sha256 else set()
@@ -138,34 +157,83 @@ class Row:
         }
 
 
-def make(entry: Entry, *, idx: int, ts: str) -> Row:
-    """The row that `entry` becomes at `idx`, with a fresh salt.
+def make(
+    entry: Entry, *, ts: str, retain_days: int = retention.DAYS
+) -> tuple[Row, dict[str, Opening]]:
+    """The row that `entry` becomes, with a fresh salt; its place is not known yet.
+
+    Args:
+        entry: what is to be appended.
+        ts: the time now.
+        retain_days: least days that the ledger keeps anything.
+
+    Returns:
+        (row, openings): `idx` is -1; what opens each commitment to a personal field.
 
     Raises:
         StoreError: the record holds a value that no leaf can.
     """
-    leaf = {
+    openings = {
+        name: Opening(secrets.token_bytes(personal.NONCE_BYTES), value)
+        for name, value in entry.personal.items()
+    }
+    record = _as_written(entry.record)
+    said: dict[str, Any] = {
+        "retain_until": retention.until(ts, max(retain_days, entry.retain_days)),
+        "personal": {name: o.commitment(name) for name, o in openings.items()},
+    }
+    leaf: dict[str, Any] = {
         "v": VERSION,
         "ts": ts,
         "event": entry.event,
-        "record": entry.record.to_dict(),
+        "record": record.to_dict(),
         "asset_sha256": entry.asset_sha256,
         "manifest_id": entry.manifest_id,
         "manifest_sha256": entry.manifest_sha256,
+        "retain_until": said["retain_until"],
         "salt": secrets.token_bytes(SALT_BYTES),
     }
+    if openings:
+        leaf["personal"] = said["personal"]
     try:
-        record_text(entry.record)  # refuses numbers that are not finite
-        body = cbor2.dumps(leaf, canonical=True)
+        body = cbor.encode(leaf)
     except _UNENCODABLE as error:
         raise StoreError(
-            f"record {entry.record.record_id} cannot be written ({error}): its fields "
+            f"record {record.record_id} cannot be written ({error}): its fields "
             "must be text, whole numbers and bytes"
         ) from error
-    return decode(idx, body)
+    row = Row(
+        idx=-1,
+        ts=ts,
+        event=entry.event,
+        record=record,
+        asset_sha256=entry.asset_sha256,
+        manifest_id=entry.manifest_id,
+        manifest_sha256=entry.manifest_sha256,
+        leaf_hash=leaf_hash(body),
+        body=body,
+        **said,
+    )
+    return row, openings
 
 
-def decode(idx: int, body: bytes) -> Row:
+def _as_written(record: Record) -> Record:
+    """The record as its leaf will have it: coverage is written with six digits."""
+    marks = tuple(map(_mark_as_written, record.marks))
+    return record if marks == record.marks else replace(record, marks=marks)
+
+
+def _mark_as_written(mark: Mark) -> Mark:
+    if not math.isfinite(mark.coverage):
+        raise StoreError(
+            f"a record cannot be written: the coverage of its mark {mark.scheme} is "
+            f"{mark.coverage}, expected a number"
+        )
+    coverage = round(mark.coverage, 6)
+    return mark if coverage == mark.coverage else replace(mark, coverage=coverage)
+
+
+def decode(idx: int, body: bytes) -> Row | Act:
     """Read a leaf.
 
     Raises:
@@ -174,16 +242,22 @@ def decode(idx: int, body: bytes) -> Row:
     """
     try:
         leaf = cbor2.loads(body)
-        version = leaf["v"]
+        version, event = leaf["v"], leaf["event"]
+        if version == VERSION and event in act.EVENTS:
+            return act.decode(idx, body, leaf)
         if version == VERSION:
             return Row(
                 idx=idx,
                 ts=leaf["ts"],
-                event=leaf["event"],
+                event=event,
                 record=Record.from_dict(leaf["record"]),
                 asset_sha256=leaf["asset_sha256"],
                 manifest_id=leaf["manifest_id"],
                 manifest_sha256=leaf["manifest_sha256"],
+                # Entries of before there was a date are kept as long.
+                retain_until=leaf.get("retain_until")
+                or retention.until(leaf["ts"], retention.DAYS),
+                personal=leaf.get("personal", {}),
                 leaf_hash=leaf_hash(body),
                 body=body,
             )
@@ -198,7 +272,12 @@ def decode(idx: int, body: bytes) -> Row:
     )
 
 
-def read(stored: dict[str, Any]) -> Row:
+def is_pruned(stored: Mapping[str, Any]) -> bool:
+    """Whether a row of the table ``entry`` claims to be what pruning leaves."""
+    return bool(stored["body"] == b"")
+
+
+def read(stored: dict[str, Any]) -> Row | Act:
     """The entry in a row of the table ``entry``, checked against its leaf.
 
     Raises:
@@ -220,11 +299,6 @@ def read(stored: dict[str, Any]) -> Row:
                 f"leaf says {columns[name]!r:.80}. Restore the ledger from a backup"
             )
     return row
-
-
-def record_text(record: Record) -> str:
-    """`record` as it stands in the table ``record``: JSON, keys sorted."""
-    return json.dumps(record.to_dict(), sort_keys=True, allow_nan=False)
 
 
 def _expect(good: object, what: str, found: object, expected: str) -> None:

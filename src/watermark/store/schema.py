@@ -1,7 +1,8 @@
-"""The tables, in SQLAlchemy Core. Written for SQLite, and for PostgreSQL later.
+"""The tables, in SQLAlchemy Core, for SQLite and PostgreSQL.
 
 `entry.body` is the leaf and the only truth. Every other column and table is an index
-made from it, and `watermark.store.audit` compares each one with the leaves.
+made from it, and `watermark.store.audit` compares each one with the leaves. Of an entry
+that was pruned only `idx` and `leaf_hash` are left.
 """
 
 from __future__ import annotations
@@ -61,14 +62,6 @@ binding = Table(
     sqlite_with_rowid=False,
 )
 
-# The record of the newest entry that names it.
-record = Table(
-    "record",
-    metadata,
-    Column("record_id", Text, primary_key=True),
-    Column("data", Text, nullable=False),
-)
-
 manifest = Table(
     "manifest",
     metadata,
@@ -85,6 +78,34 @@ checkpoint = Table(
     Column("note", Text, nullable=False),
 )
 
+# RFC 3161 tokens over checkpoints.
+timestamp = Table(
+    "timestamp",
+    metadata,
+    Column("size", _INDEX, primary_key=True, autoincrement=False),
+    Column("token", LargeBinary, nullable=False),
+)
+
+# Clear values of personal fields, encrypted; the leaf has commitments to them.
+personal = Table(
+    "personal",
+    metadata,
+    Column("idx", _INDEX, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Legal holds in force; `record_id` is empty for a hold on everything.
+hold = Table(
+    "hold",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("record_id", Text, primary_key=True),
+    Column("idx", _INDEX, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 meta = Table(
     "meta",
     metadata,
@@ -92,19 +113,14 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
-# Which entries a row of `record` or `manifest` stands for ...
-OF_RECORD = entry.c.record_id == record.c.record_id
+# Which entries a row of `manifest` stands for, and which of them it was made from: one
+# past all if there is none.
 OF_MANIFEST = and_(
     entry.c.manifest_id == manifest.c.manifest_id,
     entry.c.record_id == manifest.c.record_id,
     entry.c.manifest_sha256 == manifest.c.sha256,
 )
-# ... and which one of them it was made from: one past all if there is none.
 NO_ENTRY = 1 << 62
-RECORD_ENTRY = func.coalesce(
-    select(func.max(entry.c.idx)).where(OF_RECORD).correlate(record).scalar_subquery(),
-    NO_ENTRY,
-)
 MANIFEST_ENTRY = func.coalesce(
     select(func.min(entry.c.idx))
     .where(OF_MANIFEST)

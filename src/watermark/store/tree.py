@@ -35,6 +35,10 @@ class Frontier:
         self.size = size
         self._hashes = list(hashes)
 
+    def copy(self) -> Frontier:
+        """One of its own, to grow by itself."""
+        return Frontier(self.size, self._hashes)
+
     @property
     def root(self) -> bytes:
         """The root of the tree as it is now."""

@@ -2,114 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Column, Connection, Table, bindparam, insert, select, update
-from sqlalchemy import Row as SqlRow
+from sqlalchemy import Connection
 
 from watermark.errors import StoreError
-from watermark.store import leaf, schema
-from watermark.store.leaf import Entry, Row
+from watermark.store import bulk, schema
+from watermark.store.act import Act
+from watermark.store.leaf import Row
+from watermark.store.personal import Opening, PersonalKey
 from watermark.store.tree import Frontier
 
-CHUNK = 500  # values in one IN (...); SQLite before 3.32 takes 999
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A leaf that has no place yet, and what is stored beside it.
+
+    Attributes:
+        row: the leaf; its `idx` does not count.
+        manifest: the manifest's bytes, or None.
+        openings: of the personal fields, by name.
+    """
+
+    row: Row | Act
+    manifest: bytes | None = None
+    openings: Mapping[str, Opening] = field(default_factory=dict, repr=False)
 
 
 def write(
-    connection: Connection, frontier: Frontier, entries: Sequence[Entry], *, ts: str
-) -> list[Row]:
-    """Write `entries` behind the tree that `frontier` stands for, which grows by them.
+    connection: Connection,
+    frontier: Frontier,
+    drafts: Sequence[Draft],
+    *,
+    personal_key: PersonalKey | None = None,
+) -> list[Row | Act]:
+    """Write `drafts` behind the tree that `frontier` stands for, which grows by them.
 
     Raises:
-        StoreError: an entry contradicts one before it.
+        StoreError: an entry contradicts one before it, or has personal fields and
+            there is no key for them.
     """
-    rows = [
-        leaf.make(entry, idx=idx, ts=ts)
-        for idx, entry in enumerate(entries, start=frontier.size)
-    ]
-    _write_records(connection, rows)
-    _write_manifests(connection, entries)
-    _insert(connection, schema.entry, (row.columns() for row in rows))
-    _insert(connection, schema.binding, _bindings(rows))
-    _insert(connection, schema.node, _nodes(frontier, rows))
-    return rows
+    start = frontier.size
+    leaves = [replace(d.row, idx=idx) for idx, d in enumerate(drafts, start=start)]
+    rows = [leaf for leaf in leaves if isinstance(leaf, Row)]
+    _check_records(connection, rows)
+    bulk.insert(connection, schema.manifest, _manifests(connection, drafts))
+    values = (tuple(leaf.columns().values()) for leaf in leaves)
+    bulk.insert(connection, schema.entry, values)
+    bulk.insert(connection, schema.binding, _bindings(rows))
+    bulk.insert(connection, schema.personal, _personal(drafts, start, personal_key))
+    bulk.insert(connection, schema.node, _nodes(frontier, leaves))
+    return leaves
 
 
-def _write_records(connection: Connection, rows: Sequence[Row]) -> None:
-    """Keep the newest record under each id; an output is generated once, and first."""
-    ids = [row.record.record_id for row in rows]
-    stored = _known(connection, schema.record.c.record_id, ids)
-    newest: dict[str, str] = {}
-    for row, record_id in zip(rows, ids, strict=True):
-        if row.event == "generated" and (record_id in stored or record_id in newest):
+def _check_records(connection: Connection, rows: Sequence[Row]) -> None:
+    """An output is generated once, and first."""
+    made = [row.record.record_id for row in rows if row.event == "generated"]
+    if not made:
+        return
+    seen = {
+        found
+        for (found,) in bulk.known(connection, schema.entry.c.record_id, values=made)
+    }
+    for row in rows:
+        record_id = row.record.record_id
+        if row.event == "generated" and record_id in seen:
             raise StoreError(
                 f"record {record_id} is in the ledger already, expected a new one for "
                 "the event 'generated': each output has a record of its own"
             )
-        newest[record_id] = leaf.record_text(row.record)
-    table = schema.record
-    change = update(table).where(table.c.record_id == bindparam("which"))
-    old = [{"which": i, "data": newest[i]} for i in newest if i in stored]
-    if old:
-        connection.execute(change, old)
-    new = ({"record_id": i, "data": newest[i]} for i in newest if i not in stored)
-    _insert(connection, table, new)
+        seen.add(record_id)
 
 
-def _write_manifests(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Keep each manifest once; an id stands for one record's one manifest, for ever."""
-    given = [entry for entry in entries if entry.manifest is not None]
-    ids = [entry.manifest_id for entry in given]
-    stored = _known(connection, schema.manifest.c.manifest_id, ids)
-    owner = {i: (row.record_id, row.sha256) for i, row in stored.items()}
-    new = {}
-    for entry in given:
-        mine = (entry.record.record_id, entry.manifest_sha256)
-        if owner.setdefault(entry.manifest_id, mine) != mine:
+def _manifests(
+    connection: Connection, drafts: Sequence[Draft]
+) -> Iterator[tuple[str, str, str, bytes]]:
+    """Each manifest once; an id stands for one record's one manifest, for ever."""
+    table = schema.manifest.c
+    given = [
+        (draft.row, draft.manifest)
+        for draft in drafts
+        if isinstance(draft.row, Row) and draft.manifest is not None
+    ]
+    names = [row.manifest_id for row, _ in given]
+    columns = table.manifest_id, table.record_id, table.sha256
+    owner = {n: (r, s) for n, r, s in bulk.known(connection, *columns, values=names)}
+    for row, manifest in given:
+        mine = (row.record.record_id, row.manifest_sha256)
+        known = row.manifest_id in owner
+        if owner.setdefault(row.manifest_id, mine) != mine:
             raise StoreError(
-                f"the manifest {entry.manifest_id!r:.200} is in the ledger already, "
+                f"the manifest {row.manifest_id!r:.200} is in the ledger already, "
                 "with other bytes or under another record: give each its own id"
             )
-        if entry.manifest_id not in stored:
-            record_id, digest = mine
-            new[entry.manifest_id] = {
-                "manifest_id": entry.manifest_id,
-                "record_id": record_id,
-                "sha256": digest,
-                "store": entry.manifest,
-            }
-    _insert(connection, schema.manifest, new.values())
+        if not known:
+            yield row.manifest_id, *mine, manifest
 
 
-def _bindings(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+def _bindings(rows: Iterable[Row]) -> Iterator[tuple[str, bytes, int, str]]:
     for row in rows:
         for alg, value in row.bindings:
-            record_id = row.record.record_id
-            yield {"alg": alg, "value": value, "idx": row.idx, "record_id": record_id}
+            yield alg, value, row.idx, row.record.record_id
 
 
-def _nodes(frontier: Frontier, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        for (level, idx), value in frontier.append(row.leaf_hash):
-            yield {"level": level, "idx": idx, "hash": value}
+def _personal(
+    drafts: Sequence[Draft], start: int, key: PersonalKey | None
+) -> Iterator[tuple[int, str, bytes]]:
+    for idx, draft in enumerate(drafts, start=start):
+        for name, opening in draft.openings.items():
+            if key is None:
+                raise StoreError(
+                    f"an entry has the personal field {name}, but the ledger was "
+                    "opened without the key for such: pass personal_key=; in a home, "
+                    "put back personal.key"
+                )
+            yield idx, name, key.seal(opening, idx=idx, name=name)
 
 
-def _known(
-    connection: Connection, key: Column[str], wanted: Iterable[str]
-) -> dict[str, SqlRow[Any]]:
-    """The rows of `key`'s table whose key is among `wanted`."""
-    found, values = {}, sorted(set(wanted))
-    for start in range(0, len(values), CHUNK):
-        query = select(key.table).where(key.in_(values[start : start + CHUNK]))
-        for row in connection.execute(query):
-            found[row._mapping[key.name]] = row
-    return found
-
-
-def _insert(
-    connection: Connection, table: Table, rows: Iterable[dict[str, Any]]
-) -> None:
-    values = list(rows)
-    if values:  # SQLAlchemy takes an empty list for one row of defaults
-        connection.execute(insert(table), values)
+def _nodes(
+    frontier: Frontier, leaves: Iterable[Row | Act]
+) -> Iterator[tuple[int, int, bytes]]:
+    for leaf in leaves:
+        for (level, idx), value in frontier.append(leaf.leaf_hash):
+            yield level, idx, value

@@ -1,0 +1,99 @@
+"""What the acts in a log say is gone or held, compared with what is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from watermark.errors import LedgerCorrupt
+from watermark.store.act import Act
+from watermark.store.leaf import Row
+from watermark.store.merkle import Range
+from watermark.store.personal import PersonalKey
+
+
+class Acts:
+    """Gathered while the entries are read in order; judged at the end.
+
+    An act comes after what it is about: only then is it known what was rightly gone.
+    """
+
+    def __init__(self, personal_key: PersonalKey | None) -> None:
+        self._key = personal_key
+        self._gone: list[int] = []  # bodies
+        self._without: list[int] = []  # personal fields
+        self._with: list[int] = []
+        self._pruned: set[int] = set()
+        self._erased: set[int] = set()
+        self._holds: dict[tuple[str, str], int] = {}
+
+    def add(self, found: Act) -> None:
+        """Take what one act says."""
+        if found.event == "pruned":
+            self._pruned |= _indexes(found.entries, found.idx)
+        elif found.event == "erased":
+            self._erased |= _indexes(found.entries, found.idx)
+        elif found.event == "held":
+            self._holds[found.hold, found.record_id] = found.idx
+        else:
+            for name in [name for name in self._holds if name[0] == found.hold]:
+                del self._holds[name]
+
+    def pruned(self, idx: int) -> None:
+        """Take an entry without a body."""
+        self._gone.append(idx)
+
+    def check_personal(self, row: Row, stored: Collection[tuple[Any, ...]]) -> str:
+        """What is wrong with the personal fields of an entry, or ""."""
+        names = {name for _, name, _ in stored}
+        if names - set(row.personal):
+            return f"entry {row.idx}: the table personal holds what the leaf has not"
+        if not row.personal:
+            return ""
+        if not names:
+            self._without.append(row.idx)
+            return ""
+        self._with.append(row.idx)
+        if names != set(row.personal):
+            return f"entry {row.idx}: some of its personal fields are missing"
+        if self._key is None:
+            return ""
+        for _, name, sealed in stored:
+            try:
+                opening = self._key.open(sealed, idx=row.idx, name=name)
+            except LedgerCorrupt as error:
+                return str(error)
+            if opening.commitment(name) != row.personal[name]:
+                return (
+                    f"entry {row.idx}: the personal field {name!r:.80} is not the one "
+                    "that the leaf commits to"
+                )
+        return ""
+
+    def fault(self, holds: Collection[tuple[Any, ...]]) -> str:
+        """What the acts do not account for, or ""."""
+        for what, found, said in (
+            ("body", self._gone, self._pruned),
+            ("personal fields", self._without, self._erased),
+        ):
+            unsaid = next((idx for idx in found if idx not in said), None)
+            if unsaid is not None:
+                return f"entry {unsaid} lost its {what}, and no act says so"
+        gone = set(self._gone)
+        kept = next((idx for idx in sorted(self._pruned) if idx not in gone), None)
+        if kept is not None:
+            return f"entry {kept} was pruned, but its body is there"
+        kept = next((idx for idx in self._with if idx in self._erased), None)
+        if kept is not None:
+            return f"entry {kept} was erased, but its personal fields are there"
+        held = {(*name, idx) for name, idx in self._holds.items()}
+        if held != set(holds):
+            return (
+                f"the table hold has {sorted(holds)!r:.200}, the acts say {held!r:.200}"
+            )
+        return ""
+
+
+def _indexes(entries: Collection[Range], before: int) -> set[int]:
+    """The indexes in the ranges of an act, which are all of entries before it."""
+    return {idx for start, stop in entries for idx in range(start, min(stop, before))}
