@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 
 demo: $(VENV)/.installed ; $(BIN)/wm demo
 test: $(VENV)/.installed ; $(BIN)/python -m pytest
-test-full: $(VENV)/.installed ; $(BIN)/python -m pytest && $(BIN)/python -m benchmarks fpr --full --out benchmarks/results
+test-full: $(VENV)/.installed ; $(BIN)/python -m pytest && $(BIN)/python -m benchmarks fpr --full --out benchmarks/results && $(BIN)/python -m benchmarks.diffusion.older
 lint: $(VENV)/.installed ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && PATH="$(abspath $(BIN)):$$PATH" cython-lint kernels && $(BIN)/lint-imports
 types: $(VENV)/.installed ; $(BIN)/mypy
 bench: $(VENV)/.installed ; $(BIN)/python -m benchmarks all --full --out benchmarks/results

@@ -33,7 +33,8 @@ def score(
     Args:
         latents: an estimate of the initial noise, in any scale.
         code: of the key record.
-        nonces: in registry mode those on file, or a mapping of those to mark ids.
+        nonces: in registry mode those on file, a mapping of those to mark ids, or a
+            `signs.Registry`.
 
     Returns:
         A score whose `payload` is the mark id where the joint statistic alone decides

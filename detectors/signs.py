@@ -5,7 +5,8 @@ content, so the normalised correlation T has the tail of a signed sum of fixed w
 (`watermark.detectors.rademacher`; at most ``3.178 Q(T)``). The pilot statistic pays for
 2**b nonces, the joint one for 2**(b + 64) pairs of nonce and mark id (a union bound);
 using the better of the two doubles the price. In registry mode the union counts the
-nonces on file instead, and where the ledger also knows their mark ids nothing else.
+nonces on file instead, and where the ledger also knows their mark ids nothing else
+(`Registry`).
 
 **A wrong mark id.** That the joint statistic decides says that there is a mark, not
 that every byte of the id is right. The likeliest mistakes are the 2,040 ids that differ
@@ -20,8 +21,9 @@ where marks are faintest (`python -m benchmarks diffusion --only code` counts th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +50,64 @@ PAYLOAD_LN_ERROR = -3 * LN10  # and where it is wrong once in 1,000
 LN_SEVERAL = math.log(3.0)  # mistakes in several bytes, beside those in one
 
 Weights = NDArray[np.int32]
-Nonces = Iterable[int] | Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The nonces that a ledger has on file: 12 bytes of memory each.
+
+    Attributes:
+        packed: the nonces, little-endian, each once.
+        mark_id_of: the mark id that was given with a nonce; it is asked for the few
+            that fit best. None: mark ids are not on file.
+    """
+
+    packed: bytes
+    mark_id_of: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        nonces: Iterable[bytes],
+        mark_id_of: Callable[[bytes], bytes] | None = None,
+    ) -> Self:
+        """Of nonces as `Mark.nonce` and `Ledger.values` have them, each once.
+
+        Raises:
+            InvalidSignal: a nonce has not 12 bytes.
+        """
+        packed = bytearray()
+        for nonce in nonces:
+            if len(nonce) != NONCE_BYTES:
+                raise InvalidSignal(
+                    f"found a nonce of {len(nonce)} bytes, expected {NONCE_BYTES}"
+                )
+            packed += nonce
+        return cls(bytes(packed), mark_id_of)
+
+    def __len__(self) -> int:
+        return len(self.packed) // NONCE_BYTES
+
+    def nonce(self, place: int) -> int:
+        """The nonce at a place of the list."""
+        at = NONCE_BYTES * place
+        return int.from_bytes(self.packed[at : at + NONCE_BYTES], "little")
+
+    def known(self, nonces: Iterable[int]) -> Mapping[int, bytes]:
+        """The mark ids of some nonces, or nothing where they are not on file.
+
+        Raises:
+            InvalidSignal: a mark id has not 8 bytes.
+        """
+        if self.mark_id_of is None:
+            return {}
+        ids = {n: self.mark_id_of(n.to_bytes(NONCE_BYTES, "little")) for n in nonces}
+        if any(len(mark_id) != MARK_ID_BYTES for mark_id in ids.values()):
+            raise InvalidSignal(f"found a mark id that has not {MARK_ID_BYTES} bytes")
+        return ids
+
+
+Nonces = Iterable[int] | Mapping[int, bytes] | Registry
 
 
 def weights(values: NDArray[np.floating]) -> Weights:
@@ -83,7 +142,7 @@ def score(w: Weights, code: SignCode, nonces: Nonces | None = None) -> Score:
         w: int32 (code.size,): a function of the content alone, |w| <= 1024.
         code: of the key record.
         nonces: in registry mode those on file, or those on file and the mark id of
-            each; each is a hypothesis.
+            each (a mapping, or a `Registry`); each is a hypothesis.
 
     Returns:
         A score whose `payload` is the mark id where the joint statistic alone decides
@@ -119,11 +178,10 @@ def candidates(pilot: Weights, code: SignCode, nonces: Nonces | None) -> Candida
         InvalidSignal: as `score`.
     """
     if code.registry:
-        listed, known = _on_file(nonces)
-        packed = b"".join(nonce.to_bytes(NONCE_BYTES, "little") for nonce in listed)
-        places = listed_search(pilot, code.pilot_state, packed, CANDIDATES)
-        found = [(total, listed[place]) for total, place in places]
-        tried = len(listed)
+        registry = _on_file(nonces)
+        places = listed_search(pilot, code.pilot_state, registry.packed, CANDIDATES)
+        found = [(total, registry.nonce(place)) for total, place in places]
+        tried, known = len(registry), registry.known(nonce for _, nonce in found)
     elif nonces is not None:
         raise InvalidSignal("nonces are listed for records with registry=1 alone")
     else:
@@ -200,20 +258,25 @@ def _ln_rivals(
     return LN_SEVERAL + float(np.logaddexp.reduce(ratios, axis=None))
 
 
-def _on_file(nonces: Nonces | None) -> tuple[list[int], Mapping[int, bytes]]:
+def _on_file(nonces: Nonces | None) -> Registry:
     """Each nonce once, and the mark ids that are known."""
     if nonces is None:
         raise InvalidSignal(
             "this key record is a registry's (registry=1): its marks are found with "
             "the nonces that the ledger has on file, and none were given"
         )
+    if isinstance(nonces, Registry):
+        return nonces
     listed = list(dict.fromkeys(nonces))
     if any(not 0 <= nonce < 1 << 8 * NONCE_BYTES for nonce in listed):
         raise InvalidSignal(f"found a nonce that has not {8 * NONCE_BYTES} bits")
-    known = nonces if isinstance(nonces, Mapping) else {}
-    if any(len(mark_id) != MARK_ID_BYTES for mark_id in known.values()):
-        raise InvalidSignal(f"found a mark id that has not {MARK_ID_BYTES} bytes")
-    return listed, known
+    known = {}
+    if isinstance(nonces, Mapping):
+        known = {n.to_bytes(NONCE_BYTES, "little"): i for n, i in nonces.items()}
+    return Registry.of(
+        (nonce.to_bytes(NONCE_BYTES, "little") for nonce in listed),
+        known.__getitem__ if known else None,
+    )
 
 
 def normalised(total: int, w: Weights) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.conformance.containers import containers
 from benchmarks.sounds import RATE, music
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -18,8 +19,9 @@ from scipy.ndimage import gaussian_filter
 
 from watermark.api import Watermark
 from watermark.assets import audio
-from watermark.assets.loading import Audio
-from watermark.errors import NotMarked
+from watermark.assets.loading import Audio, load
+from watermark.errors import NotMarked, UnsupportedFormat
+from watermark.record import Mark, Record
 from watermark.report import Evidence, Report, Verdict
 
 
@@ -209,6 +211,52 @@ def test_what_cannot_be_marked_says_why(w: Watermark, asset: Any, reason: str) -
         marked = w.embed(asset, format=format)
 
     assert marked.record.marks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("video/mp4", "no mark for finished video yet; mark it where it is made"),
+        ("video/quicktime", "no mark for finished video yet"),
+        ("video/avi", "no mark for finished video yet"),
+        ("image/gif", "image/gif cannot be marked .* expected one of image/png"),
+        ("image/tiff", "image/tiff cannot be marked"),
+        ("image/svg+xml", "image/svg.xml cannot be marked"),
+        ("audio/mpeg", "audio/mpeg cannot be marked .* expected one of audio/wav"),
+        ("audio/flac", "audio/flac cannot be marked"),
+        ("application/pdf", "no mark for finished document yet"),
+    ],
+)
+def test_media_that_carry_no_mark_are_refused_or_signed_with_a_warning(
+    w: Watermark, name: str, reason: str
+) -> None:
+    data = containers()[name]
+    with pytest.raises(NotMarked, match=reason):
+        w.embed(data, require_mark=True)
+    with pytest.warns(UserWarning, match=reason):
+        marked = w.embed(data)
+
+    assert marked.record.marks == ()
+    assert marked.record.kind == load(data).kind
+    assert {e.state for e in w.verify(marked.data).evidence} >= {"trusted", "logged"}
+
+
+def test_frames_in_matroska_are_refused(w: Watermark) -> None:
+    webm = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + bytes(99)
+    with pytest.raises((NotMarked, UnsupportedFormat), match="mark"):
+        w.embed(webm, require_mark=True)
+
+
+def test_a_film_that_was_generated_here_is_published_under_its_record(
+    w: Watermark,
+) -> None:
+    made = Mark(scheme="noise", version=1, key_id="a" * 16, mark_id=bytes(8))
+    record = Record(kind="video", provider="Acme", marks=(made,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        marked = w.embed(containers()["video/mp4"], record=record, require_mark=True)
+
+    assert marked.record.record_id == record.record_id
 
 
 def test_a_second_embedding_of_what_was_published_adds_no_second_mark(

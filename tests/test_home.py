@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models
 
-from watermark.errors import HomeError, KeyFileError, WatermarkError
+from watermark.errors import HomeError, KeyFileError, StoreError, WatermarkError
 from watermark.home import Home, default_path
 from watermark.keys import KeyRecord
+from watermark.record import Record
 from watermark.schemes import DEFAULTS, SCHEMES
+from watermark.store import retention
+from watermark.store.leaf import Entry
 from watermark.tokenizer import TextTokenizer
 
 PASSPHRASE = "correct horse battery staple"
@@ -39,6 +42,7 @@ def test_a_new_home_has_all_its_parts(home: Home) -> None:
         "keys",
         "ledger.db",
         "log.pem",
+        "personal.key",
         "records",
         "tokenizers",
     ]
@@ -55,6 +59,53 @@ def test_a_home_opens_as_it_was_made(home: Home) -> None:
     assert list(again.ring) == list(home.ring)
     assert again.credential.fingerprint == home.credential.fingerprint
     assert again.ledger.verifier == home.ledger.verifier
+
+
+def test_the_ledger_is_kept_as_the_settings_say(home: Home) -> None:
+    text = (home.path / "home.toml").read_text()
+    assert "retention_days = 184" in text
+    more = text.replace("= 184", "= 400") + 'regimes = ["cn", "eu"]\n'
+    (home.path / "home.toml").write_text(more)
+    again = Home.open(home.path)
+    record = Record(kind="text", provider="Acme", created_at="2026-01-01T00:00:00Z")
+    entry = Entry(event="generated", record=record, personal={"user": "u-4711"})
+    [row] = again.ledger.append([entry])
+
+    assert (again.regimes, again.retention_days) == (("cn", "eu"), 400)
+    kept = retention.time(row.retain_until) - retention.time(row.ts)
+    assert kept.days == 400
+    assert again.ledger.personal(row.idx) == {"user": "u-4711"}
+
+
+def test_a_home_without_its_personal_key_takes_no_personal_fields(home: Home) -> None:
+    (home.path / "personal.key").unlink()
+    record = Record(kind="text", provider="Acme")
+    ledger = Home.open(home.path).ledger
+    with pytest.raises(StoreError, match=r"personal\.key"):
+        ledger.append([Entry(event="generated", record=record, personal={"user": "u"})])
+    assert ledger.append([Entry(event="generated", record=record)])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "retention_days = 183\nregimes = ['cn']",
+        "retention_days = -1",
+        "retention_days = 'long'",
+        "regimes = 'cn'",
+        "regimes = [5]",
+        "ledger = 'mysql://db'",
+        "ledger = 7",
+    ],
+)
+def test_a_setting_that_breaks_the_law_or_makes_no_sense_is_refused(
+    setting: str, home: Home
+) -> None:
+    path = home.path / "home.toml"
+    lines = [x for x in path.read_text().splitlines() if "retention" not in x]
+    path.write_text("\n".join([*lines, setting]) + "\n")
+    with pytest.raises(HomeError):
+        Home.open(home.path)
 
 
 def test_nothing_secret_is_open_to_others(home: Home) -> None:

@@ -13,7 +13,6 @@ from tests.test_verification import Affine
 from watermark import verification
 from watermark.api import Watermark
 from watermark.assets.loading import load
-from watermark.errors import UnsupportedPipeline
 from watermark.keys import Key
 from watermark.report import Verdict
 from watermark.schemes import SCHEMES, noise
@@ -47,11 +46,6 @@ def test_a_registry_alone_is_inconclusive() -> None:
 
     assert report.verdict == Verdict.INCONCLUSIVE
     assert "no-registry" in {reason.code for reason in report.reasons}
-
-
-def test_what_could_not_be_found_again_is_refused(w: Watermark) -> None:
-    with pytest.raises(UnsupportedPipeline, match="never be found"):
-        w.attach(tiny.stable_diffusion(), registry=1)
 
 
 def test_a_record_of_other_parameters_is_kept_for_verification(w: Watermark) -> None:

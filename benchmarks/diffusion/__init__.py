@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.diffusion import channel, cost, found, pixel, robustness, signcode, wave
+from benchmarks.diffusion import (
+    channel,
+    cost,
+    distribution,
+    found,
+    pixel,
+    replay,
+    robustness,
+    signcode,
+    wave,
+)
 from benchmarks.options import Options
 from benchmarks.report import Part, Result
 
@@ -21,6 +31,8 @@ PARTS: dict[str, Callable[[Options], Part]] = {
     "wave": wave.measure,
     "pixel": pixel.measure,
     "robustness": robustness.measure,
+    "replay": replay.measure,
+    "distribution": distribution.measure,
 }
 
 

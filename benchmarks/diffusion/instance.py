@@ -435,8 +435,12 @@ def classes() -> dict[str, list[str]]:
                 if "deprecated" in path.parts:
                     old.add(node.name)
 
-    def pipeline(name: str) -> bool:
-        return any(b == "DiffusionPipeline" or pipeline(b) for b in bases.get(name, ()))
+    def pipeline(name: str, below: frozenset[str] = frozenset()) -> bool:
+        below |= {name}  # older versions name a class as its base in another module
+        return any(
+            b == "DiffusionPipeline" or (b not in below and pipeline(b, below))
+            for b in bases.get(name, ())
+        )
 
     known = sorted(n for n in bases if pipeline(n) and n not in old)
     found = {"loads": [], "lacks": []}  # type: dict[str, list[str]]

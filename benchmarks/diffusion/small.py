@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,8 @@ def model(
 def other(name: str) -> Any:
     """Preprocessors: those that need no files."""
     module, _, kind = name.rpartition(".")
+    if importlib.util.find_spec(module) is None:  # its name in older transformers
+        module, kind = module.replace("_pil_", "_"), kind.removesuffix("Pil")
     return getattr(importlib.import_module(module), kind)()
 
 

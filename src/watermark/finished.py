@@ -16,7 +16,11 @@ from watermark.keys import Key, KeyRecord
 from watermark.record import Mark, Record
 from watermark.schemes import SCHEMES
 
-SCHEME_OF = {"image": "pixel", "audio": "wave"}
+# Types that are decoded, marked and encoded again.
+CARRIERS: dict[str, tuple[str, ...]] = {
+    "image": ("image/png", "image/jpeg", "image/webp"),
+    "audio": ("audio/wav",),
+}
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,35 @@ def mark(asset: Asset, record: Record, key: Key, epoch: int) -> Finished:
         key: the provider's newest key.
         epoch: of its sub-keys.
     """
+    reason = _uncarried(asset)
+    if reason:
+        return Finished(asset, record, reason)
     try:
         if asset.kind == "image":
             return _picture(asset, record, key, epoch)
-        if asset.kind == "audio":
-            return _sound(asset, record, key, epoch)
+        return _sound(asset, record, key, epoch)
     except (DamagedAsset, InvalidSignal, UnsupportedFormat) as error:
         return Finished(asset, record, str(error))
-    return Finished(asset, record, f"there is no mark for finished {asset.kind} yet")
+
+
+def _uncarried(asset: Asset) -> str:
+    """Why no finished media of this type is marked, or ""."""
+    if asset.kind not in CARRIERS:
+        made = {
+            "video": "; mark it where it is made (attach the pipeline), and give its "
+            "record= here",
+            "text": "; mark it where it is made (attach the model)",
+        }
+        return f"there is no mark for finished {asset.kind} yet" + made.get(
+            asset.kind, ""
+        )
+    known = CARRIERS[asset.kind]
+    if asset.picture is None and asset.media_type not in known:
+        return (
+            f"{asset.media_type} cannot be marked when it is finished, expected one of "
+            f"{', '.join(known)}: convert it first"
+        )
+    return ""
 
 
 def _picture(asset: Asset, record: Record, key: Key, epoch: int) -> Finished:

@@ -140,6 +140,7 @@ class Verifier:
             records=self._records,
             ledger=home.ledger if home is not None else None,
             anchors=self._anchors,
+            tsa_anchors=home.tsa_anchors if home is not None else b"",
             revoked=home.revoked if home is not None else frozenset(),
             own=self._own,
             max_fpr=home.max_fpr if home is not None else 1e-6,

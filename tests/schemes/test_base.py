@@ -29,7 +29,7 @@ def test_names_versions_and_defaults_are_pinned() -> None:
         ("greenlist", 1, (("width", 4), ("gamma16", 4), ("delta", 2.0), gate)),
         ("tournament", 1, (("width", 4), ("nonce_bits", 4), ("layers", 30))),
         ("noise", 1, (("nonce_bits", 20), ("registry", 0))),
-        ("latent", 1, (("nonce_bits", 16), ("delta", 200))),
+        ("latent", 1, (("nonce_bits", 16), ("delta", 160))),
         ("pixel", 1, (("nonce_bits", 16),)),
         ("wave", 1, (("nonce_bits", 16), ("decibels", 32))),
     }

@@ -1,4 +1,4 @@
-"""`latent` moves every number by one small step, as much as its reading needs."""
+"""`latent` moves every number by a small step, as much as its reading needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def smooth(seed: int, shape: tuple[int, ...] = SHAPE) -> Array:
 
 
 @pytest.mark.parametrize("shape", [(2048,), (64, 100), SHAPE, (4, 3, 16, 16)])
-def test_every_number_moves_by_one_step_along_its_sign(shape: tuple[int, ...]) -> None:
+def test_every_number_moves_along_its_sign(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)
     latents = rng.standard_normal(shape).astype(np.float32)
     before = latents.copy()
@@ -42,7 +42,9 @@ def test_every_number_moves_by_one_step_along_its_sign(shape: tuple[int, ...]) -
 
     assert marked.dtype == np.float32
     assert np.array_equal(latents, before)
-    assert np.allclose(marked - latents, step * code.signs(nonce, mark_id), atol=1e-6)
+    change = (marked - latents) * code.signs(nonce, mark_id)
+    assert (change > 0).all()
+    assert np.sqrt(np.mean(change**2)) == pytest.approx(step, rel=1e-3)
     assert len(mark_id) == 8
     assert nonce < 1 << 16
 
@@ -57,6 +59,23 @@ def test_tensors_are_marked_as_arrays_are(dtype: torch.dtype) -> None:
     assert (marked.dtype, marked.device) == (tensor.dtype, tensor.device)
     assert [nonce, mark_id] == same
     assert np.allclose(marked.float().numpy(), expected, atol=0.02)
+
+
+def test_numbers_move_more_where_the_image_is_flat() -> None:
+    rng = np.random.default_rng(12)
+    latents = rng.standard_normal(SHAPE).astype(np.float32)
+    latents[:, :, 16:] *= 0.1
+    marked, *_ = mark(latents, Code(record(), SHAPE))
+    change = np.abs(marked - latents)
+
+    assert change[:, :, 20:].mean() > 1.3 * change[:, :, :12].mean()
+
+
+def test_half_of_the_numbers_are_the_pilot() -> None:
+    code = Code(record(), SHAPE)
+
+    assert len(code.pilot) == len(code.data) == 2048
+    assert not set(code.pilot) & set(code.data)
 
 
 def test_delta_limits_the_step() -> None:

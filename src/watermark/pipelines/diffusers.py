@@ -14,13 +14,19 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from watermark.errors import UnsupportedPipeline
 from watermark.keys import KeyRecord
-from watermark.pipelines import diffusion_decode, diffusion_draw, diffusion_modular
+from watermark.pipelines import (
+    diffusion_decode,
+    diffusion_draw,
+    diffusion_modular,
+    diffusion_power,
+)
 from watermark.pipelines.base import Attachment, OnUnsupported, Sink
 from watermark.pipelines.diffusion_call import Call, Codes
 from watermark.pipelines.diffusion_callback import watch
@@ -49,6 +55,7 @@ def attach(
     on_unsupported: OnUnsupported = "raise",
     layers: Sequence[str] | None = None,
     latents: Policy | None = None,
+    home: Path | None = None,
 ) -> Attachment:
     """Mark every output of the pipeline from now on.
 
@@ -62,11 +69,15 @@ def attach(
             beside it where `noise` cannot carry a mark (`Attachment.status` says why).
         latents: what to do with the caller's own ``latents=``: ``"re-sign"`` (as None),
             ``"respect"`` them, which marks by `latent` alone, or ``"error"``.
+        home: folder of the home. If the power of this pipeline was measured there
+            (`watermark.power`), the status tells it, and `latent` is as strong as was
+            chosen then.
 
     Raises:
         AlreadyAttached: the pipeline, or one it is combined from, is attached.
         UnsupportedPipeline: it has neither noise nor latents that could carry a mark;
             or the record is of another scheme.
+        HomeError: what was measured is damaged.
         ValueError: an unknown layer.
     """
     if record.scheme != DEFAULT_SCHEME:
@@ -89,14 +100,19 @@ def attach(
     only_noise = chosen is not None and "latent" not in chosen
     if no_noise is not None and (only_noise or lacking is not None):
         raise UnsupportedPipeline(f"{base.__name__} {no_noise}")
+    measured = None if home is None else diffusion_power.load(home, pipeline)
     attachment = Attachment(pipeline, record, sink, provider=provider)
     codes = Codes(record)
     if lacking is None and not only_noise:
         scheme: Any = import_module("watermark.schemes.latent")
-        codes.latent = scheme.SCHEME.record(record.key, epoch=record.epoch)
+        strength = {"delta": measured.delta} if measured and measured.delta else {}
+        codes.latent = scheme.SCHEME.record(record.key, epoch=record.epoch, **strength)
         attachment.key_records = (record, codes.latent)
     kind = diffusion_modular.ModularHost if modular else Host
-    host = kind(attachment, base, codes, chosen, latents, no_noise, on_unsupported)
+    host = kind(
+        *(attachment, base, codes, chosen, latents, no_noise, on_unsupported),
+        measured=measured,
+    )
     attachment.layers = lambda: host.status(pipeline)
     if modular:
         diffusion_modular.swap(attachment, host, pipeline)

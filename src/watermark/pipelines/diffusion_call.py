@@ -21,7 +21,7 @@ from watermark.keys import KeyRecord
 from watermark.pipelines.diffusion_draw import DrawMode
 from watermark.record import Kind, Mark
 from watermark.schemes.noise import Code as NoiseCode
-from watermark.schemes.signs import MIN_NUMBERS
+from watermark.schemes.signs import MIN_NUMBERS, NONCE_BYTES
 
 ACTIVE: ContextVar[Call | None] = ContextVar("watermark_call", default=None)
 
@@ -116,7 +116,7 @@ class Call:
         code = self.codes.of(layer, tuple(batch.shape[1:]))
         rows, marks = [], []
         for sample in batch:
-            marked, _, mark_id = mark(sample, code)
+            marked, nonce, mark_id = mark(sample, code)
             rows.append(marked)
             marks.append(
                 Mark(
@@ -125,6 +125,8 @@ class Call:
                     key_id=code.record.kid,
                     epoch=code.record.epoch,
                     mark_id=mark_id,
+                    # A wide one is found again only where it is on file.
+                    nonce=nonce.to_bytes(NONCE_BYTES, "little") * code.registry,
                 )
             )
         self.marks.setdefault((layer, code.shape), []).append(marks)

@@ -18,6 +18,7 @@ from watermark.pipelines import diffusion_scheduler as scheduler_of
 from watermark.pipelines.base import Attachment, Layer, OnUnsupported
 from watermark.pipelines.diffusion_call import ACTIVE, Call, Codes
 from watermark.pipelines.diffusion_latents import Policy, layout, no_draw, re_sign
+from watermark.pipelines.diffusion_power import Power, identity
 from watermark.record import Mark, Record
 
 LAYERS = ("noise", "latent")
@@ -55,6 +56,8 @@ class Host:
         policy: what to do with the caller's own latents; None is to re-sign them.
         no_noise: why this class has no noise to mark, or None.
         on_unsupported: as in `attach`.
+        latest: the plan of the latest call.
+        measured: what was measured on this pipeline, or None.
     """
 
     attachment: Attachment
@@ -65,6 +68,7 @@ class Host:
     no_noise: str | None
     on_unsupported: OnUnsupported
     latest: Plan | None = None
+    measured: Power | None = None
 
     # --- before ----------------------------------------------------------------------
 
@@ -110,7 +114,17 @@ class Host:
         plan = self.latest
         if plan is None:
             plan = self.plan(pipe, _defaults(self.base.__call__))
-        return plan.noise, plan.latent
+        return self._measured(pipe, plan.noise), self._measured(pipe, plan.latent)
+
+    def _measured(self, pipe: Any, layer: Layer) -> Layer:
+        """A layer that is on, with the power that was measured, if it was."""
+        known = self.measured
+        if known is None or not layer.on or known.subject != identity(pipe):
+            return layer
+        found = known.expected(layer.name)
+        if found is None:
+            return layer
+        return replace(layer, power=found[0], reason=f"{layer.reason}; {found[1]}")
 
     # --- around ----------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from watermark.assets import text as text_asset
+from watermark.assets import text_fingerprint
 from watermark.errors import NotMarked, UnsupportedPipeline
 from watermark.keys import KeyRecord
 from watermark.pipelines.base import Attachment, OnUnsupported, Sink
@@ -270,6 +271,7 @@ class _Host:
             model=Path(model.model_path.replace("\\", "/")).name or None,
             marks=marks,
             content=_digests(run.output, said),
+            fingerprint=_fingerprint(run.output, said),
         )
         self.attachment.publish([record])
 
@@ -327,6 +329,12 @@ def _system() -> str:
     import llama_cpp
 
     return f"{LIBRARY}/{llama_cpp.__version__}"
+
+
+def _fingerprint(output: list[int], said: str) -> bytes:
+    """What words the output has, or nothing where they are too few."""
+    short = len(output) < MIN_TOKENS or len(said.strip()) < MIN_CHARACTERS
+    return b"" if short else text_fingerprint.fingerprint(said)
 
 
 def _digests(output: list[int], said: str) -> tuple[str, ...]:

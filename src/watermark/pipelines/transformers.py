@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from watermark.assets import text as text_asset
+from watermark.assets import text_fingerprint
 from watermark.errors import NotMarked, UnsupportedPipeline
 from watermark.keys import KeyRecord
 from watermark.pipelines import decoding
@@ -217,7 +218,18 @@ class _Host:
             model=name.replace("\\", "/").rstrip("/").split("/")[-1],
             marks=marks,
             content=_digests(ids, start, self.decode),
+            fingerprint=_fingerprint(ids, start, self.decode),
         )
+
+
+def _fingerprint(ids: torch.Tensor, start: int, decode: Any) -> bytes:
+    """What words the output has, or nothing where they are not known or too few."""
+    new = ids[start:].tolist()
+    if decode is None or len(new) < MIN_TOKENS:
+        return b""
+    said = decode.decode(new, skip_special_tokens=True)
+    long_enough = len(said.strip()) >= MIN_CHARACTERS
+    return text_fingerprint.fingerprint(said) if long_enough else b""
 
 
 def _digests(ids: torch.Tensor, start: int, decode: Any) -> tuple[str, ...]:

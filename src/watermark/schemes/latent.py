@@ -2,15 +2,18 @@
 
 For what the initial noise cannot carry: pictures made from pictures, samplers that draw
 new noise, models of few steps. Found with one encode and no denoiser. Unlike `noise` it
-changes the picture: every latent number moves by one small amount, up or down by its
-sign in a sign code (`watermark.schemes.signs`).
+changes the picture: every latent number moves by a small amount, up or down by its
+sign in a sign code (`watermark.schemes.signs`). Half of the numbers are the pilot: the
+mark is found where its id is not read, which small latents often cannot afford.
 
 Images are smooth where they are flat and rough where they are textured, and so are
 their latents. `whiten` takes away what a number shares with its neighbours and weighs
 the rest by one over the local power, the matched filter of signs in uneven noise; it is
 a function of the image alone, so every p-value holds (`watermark.detectors.signs`).
+So a number tells more where the image is flat, and moves more there: by the local power
+to the -1/4, between what is best for the PSNR and what is best for the SSIM.
 The amount is what the statistic then needs, `TARGET`, and no more: large latents
-are hardly changed. `delta` limits it, in thousandths of the latents' standard
+are hardly changed. `delta` limits its RMS, in thousandths of the latents' standard
 deviation; where the limit is met, the mark is fainter than wanted (`strength`).
 
 Nonce and mark id are an HMAC of the latents, each number quantised to one bit: each
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +41,7 @@ from watermark.schemes.signs import MARK_ID_BYTES, SignCode
 # and encoding left 0.4 of it on a small autoencoder (benchmarks/diffusion/cost.py).
 TARGET = 40.0
 FLOOR = 0.1  # of the mean power: nowhere is an image flat beyond this
+SLOPE = -0.25  # of the step over the local power
 
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
@@ -44,11 +49,21 @@ def _check(parameters: Mapping[str, Parameter]) -> None:
     within(parameters, "delta", 1, 1000)
 
 
-SCHEME = Scheme("latent", 1, "latents", {"nonce_bits": 16, "delta": 200}, _check)
+SCHEME = Scheme("latent", 1, "latents", {"nonce_bits": 16, "delta": 160}, _check)
 
 
 class Code(SignCode):
     """The sign code of one key record for latents of one shape (no batch axis)."""
+
+    @cached_property
+    def pilot(self) -> NDArray[np.int64]:
+        """Flat indices of the pilot coordinates, n // 2 of them, in code order."""
+        return self.order[: self.size // 2]
+
+    @cached_property
+    def data(self) -> NDArray[np.int64]:
+        """Flat indices of the coordinates that carry the mark id, in code order."""
+        return self.order[self.size // 2 :]
 
     def identify(self, latents: NDArray[np.floating]) -> tuple[int, bytes]:
         """(nonce, mark id) of latents: an HMAC of which lie above their median."""
@@ -77,8 +92,9 @@ def mark(latents: Any, code: Code) -> tuple[Any, int, bytes]:
     values = _values(latents, code)
     nonce, mark_id = code.identify(values)
     signs = code.signs(nonce, mark_id)
-    step, _ = _strength(values, signs, code)
-    change = (step * signs).astype(np.float32)
+    pattern = _pattern(values, signs)
+    step, _ = _strength(values, pattern, signs, code)
+    change = (step * pattern).astype(np.float32)
     if isinstance(latents, np.ndarray):
         return (values + change).astype(latents.dtype), nonce, mark_id
     import torch
@@ -88,13 +104,14 @@ def mark(latents: Any, code: Code) -> tuple[Any, int, bytes]:
 
 
 def strength(latents: Any, code: Code) -> tuple[float, float]:
-    """How much `mark` changes each number, and the statistic to expect undamaged.
+    """The RMS of `mark`'s change, and the statistic to expect undamaged.
 
     Raises:
         InvalidSignal: as `mark`.
     """
     values = _values(latents, code)
-    return _strength(values, code.signs(*code.identify(values)), code)
+    signs = code.signs(*code.identify(values))
+    return _strength(values, _pattern(values, signs), signs, code)
 
 
 def whiten(latents: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -103,15 +120,37 @@ def whiten(latents: NDArray[np.floating]) -> NDArray[np.float64]:
     Neighbours are 3 numbers along the last axis, or 3x3 along the last two where there
     are axes besides; a batch of one channel and frame at a time.
     """
-    values = np.asarray(latents, dtype=np.float64)
+    own, power = _high(np.asarray(latents, dtype=np.float64))
+    if power is None:
+        return own
+    out: NDArray[np.float64] = own / power
+    return out
+
+
+def _high(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """(what neighbours do not share, its local power), both scaled alike.
+
+    The power is None where there is nothing to weigh, or what is not finite.
+    """
     own = values - _mean3(values)
     largest = float(np.max(np.abs(own))) if own.size else 0.0
     if not largest or not math.isfinite(largest):
-        return own  # nothing to weigh; what is not finite is refused by the detector
+        return own, None
     own /= largest  # so that no square overflows
-    power = own * own
-    out: NDArray[np.float64] = own / (_mean3(power) + FLOOR * float(power.mean()))
-    return out
+    square = own * own
+    return own, _mean3(square) + FLOOR * float(square.mean())
+
+
+def _pattern(
+    values: NDArray[np.float64], signs: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The change for a step of 1, by RMS: the signs, larger where the image is flat."""
+    _, power = _high(values)
+    size = np.ones(values.shape) if power is None else power**SLOPE
+    pattern: NDArray[np.float64] = signs * size / math.sqrt(float((size * size).mean()))
+    return pattern
 
 
 def _mean3(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,13 +162,16 @@ def _mean3(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _strength(
-    values: NDArray[np.float64], signs: NDArray[np.int32], code: Code
+    values: NDArray[np.float64],
+    pattern: NDArray[np.float64],
+    signs: NDArray[np.int32],
+    code: Code,
 ) -> tuple[float, float]:
     """(step, statistic): the smallest step that reaches `TARGET`, or the largest."""
     largest = int(code.record.parameters["delta"]) / 1000 * float(values.std())
 
     def statistic(step: float) -> float:
-        g = whiten(values + step * signs)
+        g = whiten(values + step * pattern)
         return float((g * signs).sum() / math.sqrt(float((g * g).sum())))
 
     found = statistic(largest)

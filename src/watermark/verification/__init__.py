@@ -1,7 +1,8 @@
 """Gather the evidence of every layer, and judge it.
 
 Nothing here raises on bad content: hostile bytes are a verdict. A mark's evidence is a
-function of the asset and the key records alone; the ledger is a layer of its own.
+function of the asset and the key records alone (and, of records with a registry, of the
+nonces on file); the ledger is a layer of its own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from watermark.assets.loading import Asset
 from watermark.report import Evidence, Reason, Report
 from watermark.verification.audio import audio_marks
 from watermark.verification.image import image_marks
+from watermark.verification.label import read_label
 from watermark.verification.ledger import content_digests as content_digests
 from watermark.verification.ledger import look_up
 from watermark.verification.manifest import bare, read_manifest
 from watermark.verification.setting import LOOKS as LOOKS
-from watermark.verification.setting import Findings
+from watermark.verification.setting import Findings, decides
 from watermark.verification.setting import Inverter as Inverter
 from watermark.verification.setting import Setting as Setting
 from watermark.verification.text import text_marks
@@ -30,6 +32,26 @@ def verify(asset: Asset, setting: Setting) -> Report:
         TokenizerMismatch: the caller's tokenizer is none that a key record names.
     """
     found = Findings()
+    _look(asset, setting, found)
+    manifest = read_manifest(asset, setting, found)
+    read_label(asset, found, manifest)
+    look_up(asset, setting, found, manifest)
+    return judge(asset, setting, found, manifest)
+
+
+def marks(asset: Asset, setting: Setting) -> list[Evidence]:
+    """The marks that decide, of the mark layer alone.
+
+    Raises:
+        TokenizerMismatch: the caller's tokenizer is none that a key record names.
+    """
+    found = Findings()
+    _look(asset, setting, found)
+    return [evidence for evidence in found.evidence if decides(evidence, setting)]
+
+
+def _look(asset: Asset, setting: Setting, found: Findings) -> None:
+    """Run the detectors of the asset's kind."""
     if asset.problem:
         found.open.append(Reason("unreadable", asset.problem))
     elif asset.kind == "text":
@@ -44,9 +66,6 @@ def verify(asset: Asset, setting: Setting) -> Report:
         found.open.append(
             Reason("no-detector", f"no detector for the marks of {asset.kind} yet")
         )
-    manifest = read_manifest(asset, setting, found)
-    look_up(asset, setting, found, manifest)
-    return judge(asset, setting, found, manifest)
 
 
 def _moved(evidence: Evidence, start: int, length: int) -> Evidence:

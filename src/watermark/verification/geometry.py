@@ -47,6 +47,13 @@ class Candidate:
     pixels: NDArray[np.uint8]
     inside: tuple[int, int, int, int]
 
+    @property
+    def part(self) -> tuple[float, float, float, float]:
+        """`inside` as shares of the sides."""
+        height, width = self.pixels.shape[:2]
+        top, left, bottom, right = self.inside
+        return top / height, left / width, bottom / height, right / width
+
     def masked(self, latents: NDArray[_Float]) -> NDArray[_Float]:
         """Latents or noise of `pixels`, zero where the picture is not known.
 
@@ -88,31 +95,32 @@ def candidates(
                 name += " and " * bool(turns and flip) + "flipped" * flip
                 turned = np.rot90(pixels, -turns)
                 turned = np.ascontiguousarray(turned[:, ::-1] if flip else turned)
-                found.append(_whole(name, turned))
+                found.append(whole(name, turned))
     found += _scaled(pixels, size, native or size)
     return [c for c in found if c is not None][:MOST]
 
 
 def _scaled(
-    pixels: NDArray[np.uint8], size: tuple[int, int], whole: tuple[int, int]
+    pixels: NDArray[np.uint8], size: tuple[int, int], frame: tuple[int, int]
 ) -> Iterator[Candidate]:
-    """Resized, or cut out and perhaps resized, from pictures of the size `whole`."""
-    if size != whole:
-        yield _whole("resized", _resized(pixels, whole))
+    """Resized, or cut out and perhaps resized, from pictures of the size `frame`."""
+    if size != frame:
+        yield whole("resized", _resized(pixels, frame))
     for share in CROPS:
-        cut = round(whole[0] * share), round(whole[1] * share)
-        room = whole[0] - cut[0], whole[1] - cut[1]
+        cut = round(frame[0] * share), round(frame[1] * share)
+        room = frame[0] - cut[0], frame[1] - cut[1]
         places = [(room[0] // 2, room[1] // 2)]
         if share == CORNERS:
             places += [(0, 0), (0, room[1]), (room[0], 0), room]
         part = pixels if size == cut else _resized(pixels, cut)
         for place in places:
-            placed = _placed(f"cut to {share:.0%}", part, place, whole)
+            placed = _placed(f"cut to {share:.0%}", part, place, frame)
             if placed is not None:
                 yield placed
 
 
-def _whole(name: str, pixels: NDArray[np.uint8]) -> Candidate:
+def whole(name: str, pixels: NDArray[np.uint8]) -> Candidate:
+    """A picture all of which is known."""
     return Candidate(name, pixels, (0, 0, *pixels.shape[:2]))
 
 
@@ -125,15 +133,15 @@ def _placed(
     name: str,
     part: NDArray[np.uint8],
     place: tuple[int, int],
-    whole: tuple[int, int],
+    frame: tuple[int, int],
 ) -> Candidate | None:
     """`part` at `place` in a picture of its mean colour, or None if it lies outside."""
     top, left = max(0, place[0]), max(0, place[1])
-    bottom = min(whole[0], place[0] + part.shape[0])
-    right = min(whole[1], place[1] + part.shape[1])
+    bottom = min(frame[0], place[0] + part.shape[0])
+    right = min(frame[1], place[1] + part.shape[1])
     if top >= bottom or left >= right:
         return None
-    canvas = np.empty((*whole, 3), np.uint8)
+    canvas = np.empty((*frame, 3), np.uint8)
     canvas[:] = part.mean((0, 1)).astype(np.uint8)
     rows = slice(top - place[0], bottom - place[0])
     columns = slice(left - place[1], right - place[1])

@@ -28,7 +28,12 @@ def read_manifest(
         from watermark.sign import text
 
         data = asset.text.encode() if asset.data is None else asset.data
-        result = text.read(data, anchors=setting.anchors, sidecar=asset.sidecar)
+        result = text.read(
+            data,
+            anchors=setting.anchors,
+            tsa_anchors=setting.tsa_anchors,
+            sidecar=asset.sidecar,
+        )
         beside = asset.sidecar is not None and asset.shared
         if beside and result.state == "invalid" and not text.holds(data):
             # Another file's, by its name.
@@ -38,7 +43,11 @@ def read_manifest(
     else:
         from watermark.sign import c2pa
 
-        result = c2pa.read(asset.data, asset.media_type, anchors=setting.anchors)
+        result = c2pa.read(
+            *(asset.data, asset.media_type),
+            anchors=setting.anchors,
+            tsa_anchors=setting.tsa_anchors,
+        )
     if result.state == "invalid" and only_expired(result):
         found.evidence.append(manifest_evidence(result, "valid"))
         found.open.append(

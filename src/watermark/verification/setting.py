@@ -19,6 +19,7 @@ from watermark.report import Evidence, Reason
 from watermark.schemes.foreign import FOREIGN
 from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
+from watermark.verification.geometry import Candidate
 
 # Looks at one picture: (steps of the inversion, share pi of the error budget). The test
 # is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
@@ -87,6 +88,7 @@ class Setting:
         inverter: of the pipeline that could have made the picture, or None.
         ledger: to look marks and digests up in, or None.
         anchors: trusted root certificates, PEM.
+        tsa_anchors: those of time-stamp authorities, PEM.
         revoked: ids of revoked keys.
         own: ids of the keys of one provider: two of them firing is no contradiction.
         max_fpr: a mark decides at or below this adjusted p-value.
@@ -102,6 +104,7 @@ class Setting:
     inverter: Inverter | None = None
     ledger: Ledger | None = None
     anchors: bytes = b""
+    tsa_anchors: bytes = b""
     revoked: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
     max_fpr: float = 1e-6
@@ -117,6 +120,8 @@ class Findings:
     conflicts: list[Reason] = field(default_factory=list)
     power: list[Reason] = field(default_factory=list)
     notes: list[Reason] = field(default_factory=list)  # told whatever the verdict
+    # The picture as it lay when it was marked, where the mark tells.
+    frames: dict[Evidence, Candidate] = field(default_factory=dict)
 
 
 def mark_evidence(

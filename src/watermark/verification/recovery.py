@@ -1,0 +1,244 @@
+"""Recovery: from a mark to the manifest that was stripped, and whether it belongs here.
+
+C2PA 2.4, 18.10.5.1: a manifest that was looked up counts only if its soft bindings are
+those that were found in the content. A signature alone proves nothing: whoever can
+write the ledger, or copies a mark to other content, has signed manifests at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from watermark.assets import text_fingerprint
+from watermark.assets.loading import Asset
+from watermark.record import BINDING_PREFIX, Record
+from watermark.report import Evidence, Reason
+from watermark.sign.claims import FINGERPRINT, TEXT_FINGERPRINT
+from watermark.sign.manifest import ManifestResult
+from watermark.verification.manifest import bare, manifest_evidence
+from watermark.verification.setting import Findings, Setting, binding, decides
+
+# Share of a text's runs of words that its record's text has as well: a text of that
+# record has nearly all, another has none but common phrases.
+SAME_WORDS = 0.8
+RELATED = 0.3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record that a mark leads to.
+
+    Attributes:
+        record: as its newest entry has it.
+        alike: how much of a text is in the record's, 0 to 1; None: not told.
+    """
+
+    record: Record
+    alike: float | None = None
+
+    @property
+    def told(self) -> str:
+        """How alike, in words, or ""."""
+        if self.alike is None:
+            return ""
+        return f", its words {self.alike:.0%} alike"
+
+
+def ranked(asset: Asset, records: Iterable[Record]) -> list[Candidate]:
+    """The records that one mark leads to, the likeliest first.
+
+    A mark of few bits leads to many records. Those of texts are told apart by their
+    words; where that cannot be done, they stay in the order of the ledger.
+    """
+    found = list(records)
+    if asset.text is None or not any(r.fingerprint for r in found):
+        return [Candidate(record) for record in found]
+    said = bare(asset)[0].text or ""
+    seen = text_fingerprint.fingerprint(said)
+    candidates = [Candidate(record, _alike(record, seen)) for record in found]
+    return sorted(candidates, key=lambda c: -1.0 if c.alike is None else -c.alike)
+
+
+def recover(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult | None,
+    mark: Evidence,
+    candidates: Sequence[Candidate],
+) -> None:
+    """Find the manifests of the records that a mark leads to.
+
+    What belongs to this content is evidence, state ``recovered``; what contradicts it,
+    or the manifest that the file has, is a conflict.
+    """
+    if asset.data is None and asset.text is None:
+        return
+    if manifest is not None and manifest.state in ("trusted", "valid"):
+        _compare_embedded(asset, setting, found, manifest, mark, candidates)
+        return
+    told = found.evidence.copy()
+    for candidate in candidates:
+        record_id = candidate.record.record_id
+        for name, result in _manifests(asset, setting, record_id):
+            if result.manifest_id not in ("", name):
+                _once(
+                    found.notes,
+                    Reason(
+                        "manifest-refused",
+                        f"on file as {name!r:.100} is the manifest "
+                        f"{result.manifest_id!r:.100}",
+                    ),
+                )
+            elif _belongs(result, candidate):
+                one = manifest_evidence(result, "recovered", (record_id,))
+                if one not in told:
+                    found.evidence.append(one)
+                _compare_bindings(setting, found, result)
+                _compare_words(found, result, candidate)
+
+
+def _belongs(result: ManifestResult, candidate: Candidate) -> bool:
+    """Whether a manifest may be that of this content, by its signature and words."""
+    if not (result.content_only_broken or result.state == "trusted"):
+        return False
+    alike = candidate.alike
+    return result.content_matches or alike is None or alike >= RELATED
+
+
+def _manifests(
+    asset: Asset, setting: Setting, record_id: str
+) -> Iterator[tuple[str, ManifestResult]]:
+    """Id and what was found of each manifest of a record, held against this content."""
+    if setting.ledger is None:
+        return
+    from watermark.sign import c2pa, text
+
+    for name, store in setting.ledger.manifests_of(record_id):
+        if asset.text is not None:
+            said = (bare(asset)[0].text or "").encode()
+            yield (
+                name,
+                text.read(
+                    said,
+                    anchors=setting.anchors,
+                    tsa_anchors=setting.tsa_anchors,
+                    sidecar=store,
+                ),
+            )
+        elif asset.data is not None:
+            yield (
+                name,
+                c2pa.read(
+                    asset.data,
+                    asset.media_type,
+                    anchors=setting.anchors,
+                    tsa_anchors=setting.tsa_anchors,
+                    manifest=store,
+                ),
+            )
+
+
+def _compare_embedded(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult,
+    mark: Evidence,
+    candidates: Sequence[Candidate],
+) -> None:
+    """Whether the manifest in the file is of a record that the mark leads to.
+
+    One that names the mark knows of it, whoever signed it: so does who signs again.
+    """
+    named = (binding(mark), mark.payload) in manifest.soft_bindings
+    ids = {candidate.record.record_id for candidate in candidates}
+    if named or manifest.record_id in ids or setting.ledger is None:
+        return
+    others: dict[str, str] = {}
+    for record_id in ids:
+        for name, result in _manifests(asset, setting, record_id):
+            if name == manifest.manifest_id:
+                return
+            if result.content_only_broken or result.state == "trusted":
+                others[name] = result.signer
+    if others:
+        signers = ", ".join(sorted({repr(signer) for signer in others.values()}))
+        found.conflicts.append(
+            Reason(
+                "two-manifests",
+                f"the file's manifest is signed by {manifest.signer!r}, the one that "
+                f"its mark leads to by {signers}: one of them is not of this content",
+            )
+        )
+
+
+def _compare_bindings(
+    setting: Setting, found: Findings, result: ManifestResult
+) -> None:
+    """Every watermark that a manifest names must be the one that was found."""
+    named = _by_name(result.soft_bindings)
+    marks = [e for e in found.evidence if decides(e, setting) and e.payload]
+    seen = _by_name((binding(e), e.payload or b"") for e in marks)
+    for name, values in named.items():
+        ours = name.startswith(f"{BINDING_PREFIX}.")
+        if not ours or name in (FINGERPRINT, TEXT_FINGERPRINT):
+            continue  # no mark, or none that is ours to find
+        if name not in seen:
+            _once(
+                found.notes,
+                Reason(
+                    "mark-not-seen",
+                    f"the manifest on file names a mark {name}, which was not found "
+                    "or not looked for here",
+                ),
+            )
+        elif not values & seen[name]:
+            _once(
+                found.conflicts,
+                Reason("other-mark", "the manifest on file names another mark id"),
+            )
+
+
+def _compare_words(
+    found: Findings, result: ManifestResult, candidate: Candidate
+) -> None:
+    """Whether a text's words are those of the record; nothing about other media."""
+    if candidate.record.kind != "text":
+        return
+    if result.content_matches:
+        _once(found.notes, Reason("same-words", "the text is the one that was signed"))
+    elif candidate.alike is None:
+        reason = "the record has no fingerprint: its words were not compared"
+        _once(found.notes, Reason("content-not-compared", reason))
+    elif candidate.alike >= SAME_WORDS:
+        reason = f"{candidate.alike:.0%} of its words are those of the record's text"
+        _once(found.notes, Reason("same-words", reason))
+    else:
+        reason = (
+            f"only {candidate.alike:.0%} of its words are those of the record's text: "
+            "it was edited or added to since"
+        )
+        _once(found.notes, Reason("other-words", reason))
+
+
+def _alike(record: Record, seen: bytes) -> float | None:
+    if not record.fingerprint or not seen:
+        return None
+    try:
+        return text_fingerprint.similarity(record.fingerprint, seen)
+    except ValueError:  # of another version
+        return None
+
+
+def _by_name(pairs: Iterable[tuple[str, bytes]]) -> Mapping[str, set[bytes]]:
+    found: dict[str, set[bytes]] = {}
+    for name, value in pairs:
+        found.setdefault(name, set()).add(value)
+    return found
+
+
+def _once(reasons: list[Reason], reason: Reason) -> None:
+    if reason not in reasons:
+        reasons.append(reason)

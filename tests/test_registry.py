@@ -1,0 +1,244 @@
+"""Marks with a nonce on file: recorded, and found by the ledger and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.pipelines import tiny
+from tests.test_verification import Affine
+from watermark.api import Watermark
+from watermark.detectors import noise as detector
+from watermark.detectors.signs import Registry
+from watermark.errors import InvalidSignal, StoreError
+from watermark.keys import Key, KeyRecord
+from watermark.record import Mark, Record
+from watermark.report import Evidence, Report, Verdict
+from watermark.schemes import SCHEMES, noise
+from watermark.store.leaf import Entry
+from watermark.verification.registry import on_file as registries
+from watermark.verification.setting import Setting
+from watermark.verifier import Verifier
+
+MODEL = Path(__file__).parents[1] / "benchmarks" / "models" / "diffusion"
+OTHERS = 40  # nonces on file beside the one that is sought
+
+
+@pytest.fixture(scope="module")
+def w(tmp_path_factory: pytest.TempPathFactory) -> Watermark:
+    return Watermark.create(tmp_path_factory.mktemp("acme") / "home", provider="Acme")
+
+
+def key_record(seed: int, epoch: int = 0) -> KeyRecord:
+    key = Key(np.random.default_rng(seed).bytes(32))
+    return SCHEMES["noise"].record(key, epoch=epoch, registry=1)
+
+
+def marked(record: KeyRecord, seed: int) -> tuple[NDArray[np.floating], Mark]:
+    z = np.random.default_rng(seed).standard_normal(Affine.shape).astype(np.float32)
+    made, nonce, mark_id = noise.mark(z, noise.Code(record, Affine.shape))
+    return made, Mark(
+        scheme="noise",
+        version=1,
+        key_id=record.kid,
+        epoch=record.epoch,
+        mark_id=mark_id,
+        nonce=nonce.to_bytes(12, "little"),
+    )
+
+
+def on_file(w: Watermark, *marks: Mark) -> list[str]:
+    """The ids of the records that are now in the ledger, one for each mark."""
+    records = [Record(kind="image", provider="Acme", marks=(m,)) for m in marks]
+    w.home.ledger.append([Entry(event="generated", record=r) for r in records])
+    return [record.record_id for record in records]
+
+
+def noise_evidence(report: Report) -> Evidence:
+    (found,) = (e for e in report.evidence if e.layer == "mark" and e.scheme == "noise")
+    return found
+
+
+def codes(report: Report) -> set[str]:
+    return {reason.code for reason in report.reasons}
+
+
+def test_a_mark_is_found_by_its_nonce_and_every_nonce_on_file_is_counted(
+    w: Watermark,
+) -> None:
+    record = key_record(1)
+    made, mine = marked(record, 100)
+    others = [marked(record, seed)[1] for seed in range(OTHERS)]
+    ids = on_file(w, *others, mine, mine)  # one nonce twice is one nonce
+    report = w.verify(Affine().picture(made), pipeline=Affine(), keys=record)
+    found = noise_evidence(report)
+
+    assert report.verdict == Verdict.MARKED
+    assert found.payload == mine.mark_id
+    assert set(report.record_ids) == set(ids[OTHERS:])
+    # Twice the nonces for pilot and joint test, over the first look's half of the
+    # error; the ledger knows the mark ids, so that none was guessed.
+    assert found.hypotheses == 2 * 2 * (OTHERS + 1)
+
+
+def test_what_is_too_faint_to_read_is_found_by_the_mark_ids_on_file(
+    w: Watermark,
+) -> None:
+    """Blind, 2**64 mark ids would have to be paid for."""
+    record = key_record(2)
+    made, mine = marked(record, 101)
+    on_file(w, mine, *(marked(record, seed)[1] for seed in range(OTHERS)))
+    other = np.random.default_rng(102).standard_normal(Affine.shape)
+    faint = 0.16 * made + np.sqrt(1 - 0.16**2) * other
+    picture = Affine().picture(faint)
+    report = w.verify(picture, pipeline=Affine(), keys=record)
+    code = noise.Code(record, Affine.shape)
+    alone = [int.from_bytes(mine.nonce, "little")]
+    unread = detector.score(Affine().noise(np.asarray(picture), steps=1), code, alone)
+
+    assert report.verdict == Verdict.MARKED
+    assert noise_evidence(report).payload == mine.mark_id
+    assert unread.payload is None
+
+
+def test_a_picture_without_the_mark_is_not_found(w: Watermark) -> None:
+    record = key_record(3)
+    on_file(w, *(marked(record, seed)[1] for seed in range(OTHERS)))
+    made, _ = marked(record, 103)  # its nonce is on nobody's file
+    found = noise_evidence(
+        w.verify(Affine().picture(made), pipeline=Affine(), keys=record)
+    )
+
+    assert found.log10_p is not None
+    assert found.log10_p > -3
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_without_nonces_on_file_nothing_was_looked_at(
+    w: Watermark, ledger: bool
+) -> None:
+    """Neither with the key alone, nor in a home whose ledger has none of this key."""
+    record = key_record(4)
+    made, _ = marked(record, 104)
+    home = w.home if ledger else None
+    report = Verifier(home, pipeline=Affine(), keys=record)(Affine().picture(made))
+
+    assert report.verdict == Verdict.INCONCLUSIVE
+    assert "no-registry" in codes(report)
+
+
+def test_nonces_of_another_epoch_are_not_tried(w: Watermark) -> None:
+    old, new = key_record(5), key_record(5, epoch=1)
+    made, mine = marked(old, 105)
+    on_file(w, mine)
+    report = w.verify(Affine().picture(made), pipeline=Affine(), keys=[old, new])
+    found = noise_evidence(report)
+
+    assert report.verdict == Verdict.MARKED
+    assert found.hypotheses == 2 * 2 * 2  # both key records are tests, one nonce
+    assert "no-registry" not in codes(report)  # a mark decides
+
+
+def test_a_nonce_on_file_that_no_entry_has_is_a_typed_error(w: Watermark) -> None:
+    record = key_record(6)
+    on_file(w, marked(record, 106)[1])
+    found = registries(Setting(records=[record], ledger=w.home.ledger))[record.test]
+    assert found.mark_id_of is not None
+
+    with pytest.raises(StoreError, match="no entry"):
+        found.mark_id_of(bytes(12))
+
+
+def test_a_registry_refuses_what_is_no_nonce() -> None:
+    code = noise.Code(key_record(7), Affine.shape)
+    w = np.ones(Affine.shape, np.float32)
+    short = Registry.of([bytes(12)], lambda _: b"short")
+
+    with pytest.raises(InvalidSignal, match="12"):
+        Registry.of([bytes(11)])
+    with pytest.raises(InvalidSignal, match="8 bytes"):
+        detector.score(w, code, short)
+    assert detector.score(w, code, Registry.of([])).log10_p() == 0.0
+
+
+def test_a_hundred_thousand_nonces_are_twelve_bytes_each() -> None:
+    code = noise.Code(key_record(8), Affine.shape)
+    made, mine = marked(code.record, 108)
+    g = np.random.default_rng(0)
+    packed = g.bytes(12 * 99_999) + mine.nonce
+    asked: list[bytes] = []
+
+    def mark_id_of(nonce: bytes) -> bytes:
+        asked.append(nonce)
+        return mine.mark_id if nonce == mine.nonce else bytes(8)
+
+    registry = Registry(packed, mark_id_of)
+    faint = 0.25 * made + np.sqrt(1 - 0.25**2) * g.standard_normal(made.shape)
+    found = detector.score(faint, code, registry)
+
+    assert len(registry.packed) == 12 * len(registry)
+    assert found.hypotheses == 2 * 100_000
+    assert found.payload == mine.mark_id
+    assert 1 <= len(asked) <= 16  # only the best are looked up
+    assert found.nonce == int.from_bytes(mine.nonce, "little")
+
+
+# --- pipelines -----------------------------------------------------------------------
+
+
+def test_an_attached_pipeline_puts_its_nonces_on_file(w: Watermark) -> None:
+    pipe = tiny.stable_diffusion()
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    size = {"height": 64, "width": 64, "num_inference_steps": 1}
+    with w.attach(pipe, registry=1) as attachment:
+        pipe(["a photo"] * 2, generator=generators, **size)
+    marks = [mark for record in attachment.records for mark in record.marks]
+    name = marks[0].nonce_binding
+
+    assert {len(mark.nonce) for mark in marks} == {12}
+    assert len({mark.nonce for mark in marks}) == 2
+    assert set(w.home.ledger.values(name)) == {mark.nonce for mark in marks}
+    assert attachment.key_record.test in {r.test for r in w.home.key_records()}
+    for record in attachment.records:
+        (mark,) = record.marks
+        (row,) = w.home.ledger.by_binding(name, mark.nonce)
+        assert row.record.record_id == record.record_id
+
+
+def test_a_blind_mark_has_no_nonce_on_file(w: Watermark) -> None:
+    pipe = tiny.stable_diffusion()
+    with w.attach(pipe) as attachment:
+        pipe("a photo", height=64, width=64, num_inference_steps=1)
+    (mark,) = attachment.records[0].marks
+
+    assert mark.nonce == b""
+    assert "nonce" not in mark.to_dict()
+
+
+@pytest.mark.models
+def test_a_generated_picture_is_found_by_its_nonce_on_file(w: Watermark) -> None:
+    if not (MODEL / "unet").exists():
+        pytest.skip("benchmarks/models/diffusion is not there: run its training script")
+    from benchmarks.diffusion.found import load_pipeline
+
+    pipe: Any = load_pipeline(MODEL)
+    with w.attach(pipe, registry=1) as attachment:
+        generator = torch.Generator().manual_seed(5)
+        image: Image.Image = pipe(
+            "a photo of a dress", num_inference_steps=10, generator=generator
+        ).images[0]
+    (mark,) = attachment.records[0].marks
+    record = attachment.key_record
+    report = w.verify(image, pipeline=pipe, keys=record)
+    count = len(set(w.home.ledger.values(mark.nonce_binding)))
+
+    assert report.verdict == Verdict.MARKED
+    assert noise_evidence(report).payload == mark.mark_id
+    assert noise_evidence(report).hypotheses % (2 * count) == 0
+    assert report.record_ids == (attachment.records[0].record_id,)
