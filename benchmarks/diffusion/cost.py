@@ -38,7 +38,7 @@ GUIDANCE = (3.0, 7.5)
 GENERATION_STEPS = 50
 STEPS = (1, 2, 3, 4, 6, 8, 12, 25)
 ROUNDS = ((1, 2), (2, 2), (4, 2))  # (steps, rounds): fixed-point refinement
-DELTAS = (100, 150, 200, 300)  # of `latent`, in thousandths
+DELTAS = (100, 130, 160, 200)  # of `latent`, in thousandths
 
 
 def _half(pixels: Pixels) -> Pixels:

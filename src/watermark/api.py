@@ -149,6 +149,8 @@ class Watermark:
             about |= self._vocabulary(adapter.vocab_size(obj), tokenizer)
             more["decode"] = tokenizer if hasattr(tokenizer, "decode") else None
             more["payload"] = payload if isinstance(payload, bytes) else None
+        elif wanted == "latents":  # what calibrate measured
+            more["home"] = self.home.path
         record = SCHEMES[name].record(newest.key, epoch=newest.epoch, **about)
         self.home.ledger.checkpoint()  # a broken ledger stops here, not mid-generation
         if wanted == "tokens" or parameters:

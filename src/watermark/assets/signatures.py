@@ -118,7 +118,8 @@ def _matroska(data: bytes) -> str | None:
     if data[:4] != b"\x1a\x45\xdf\xa3":
         return None
     at = data.find(b"\x42\x82", 4, 64)
-    kind = data[at + 3 : at + 3 + (data[at + 2] & 0x7F)] if at > 0 else b""
+    size = data[at + 2 : at + 3] if at > 0 else b""
+    kind = data[at + 3 : at + 3 + (size[0] & 0x7F)] if size else b""
     names = {b"webm": "video/webm", b"matroska": "video/x-matroska"}
     return names.get(kind.rstrip(b"\0"))
 

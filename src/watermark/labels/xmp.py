@@ -11,7 +11,9 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from watermark.assets import DamagedAsset
+from watermark.errors import LabelError
 from watermark.labels import elements
+from watermark.labels.aigc import CHARACTERS
 from watermark.labels.elements import Element
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -59,7 +61,7 @@ def labels(packet: bytes | None) -> list[bytes]:
     Raises:
         DamagedAsset: the packet cannot be read.
     """
-    return [value.encode() for value in get(packet, AIGC)] if packet else []
+    return [] if packet is None else [value.encode() for value in get(packet, AIGC)]
 
 
 def put(packet: bytes | None, values: Mapping[Property, str]) -> bytes:
@@ -76,7 +78,7 @@ def put(packet: bytes | None, values: Mapping[Property, str]) -> bytes:
         DamagedAsset: the packet cannot be read.
         ValueError: a value that XML cannot hold.
     """
-    data = (packet or _NEW).rstrip(b"\0")
+    data = (_NEW if packet is None else packet).rstrip(b"\0")
     rdf = _rdf(elements.parse(data))
     changes = list(_removals(data, rdf, list(values)))
     new = _description(rdf, values)
@@ -102,8 +104,13 @@ def with_label(packet: bytes | None, label: bytes) -> bytes:
 
     Raises:
         DamagedAsset: the packet cannot be read.
+        LabelError: the label has a character that XML cannot hold: a platform's, with
+            a producer's values as it found them.
     """
-    return put(packet, {AIGC: label.decode()})
+    try:
+        return put(packet, {AIGC: label.decode()})
+    except ValueError as error:
+        raise LabelError(CHARACTERS, str(error)) from error
 
 
 class _Found(NamedTuple):

@@ -6,7 +6,6 @@ behind it moves, and every offset to there with it.
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import BinaryIO
 
@@ -36,12 +35,19 @@ def read(source: BinaryIO) -> list[bytes]:
     """Labels in XMP, and in EXIF."""
     where, meta = _meta(source)
     found: list[bytes] = []
-    for number in meta.of_type(XMP):
-        found += xmp.labels(_content(source, where, meta, number))
-    for number in meta.of_type(EXIF):
+    held = 0
+    for number in (*meta.of_type(XMP), *meta.of_type(EXIF)):
         content = _content(source, where, meta, number)
-        skipped = 4 + int.from_bytes(content[:4], "big")  # ISO/IEC 23008-12, A.2.1
-        found += [text.value for text in ifd.texts(io.BytesIO(content[skipped:]))]
+        held += len(content)
+        if held > elements.MAX_BYTES:  # items may all lie at one place
+            raise DamagedAsset(
+                f"more than {elements.MAX_BYTES} bytes of metadata in this HEIF file"
+            )
+        if meta.types[number] == XMP:
+            found += xmp.labels(content)
+        else:
+            skipped = 4 + int.from_bytes(content[:4], "big")  # ISO/IEC 23008-12, A.2.1
+            found += ifd.labels(content[skipped:])
     return found
 
 
@@ -63,6 +69,7 @@ def write_xmp(source: BinaryIO, target: BinaryIO, packet: bytes) -> None:
     file = _boxes(source)
     end = length(source)
     numbers = meta.of_type(XMP)
+    _check_outside(meta, where)
     zeros: list[tuple[int, int]] = []
     if numbers:
         zeros = _pieces(source, where, meta, numbers[0])
@@ -89,6 +96,24 @@ def write_xmp(source: BinaryIO, target: BinaryIO, packet: bytes) -> None:
         changes.append((last.start, last.start + 4, _size(len(last.span))))
     data = struct.pack(">I4s", len(packet) + 8, b"mdat") + packet
     patched(source, target, [*changes, (end, end, data)])
+
+
+def _check_outside(meta: Meta, where: Box) -> None:
+    """Return if no item is found by its place in the box that grows.
+
+    Raises:
+        UnsupportedFormat: one is, and would lie elsewhere in it then.
+    """
+    for number, item in meta.items.items():
+        if item.method != IN_FILE or item.reference:
+            continue
+        for each in item.extents:
+            behind = each.offset + each.length
+            if where.start < behind and each.offset < where.body.end and each.length:
+                raise UnsupportedFormat(
+                    f"item {number} of this HEIF file lies within the box that names "
+                    "it: write the file anew"
+                )
 
 
 def _size(count: int) -> bytes:

@@ -8,11 +8,13 @@ from typing import BinaryIO, NamedTuple
 
 from watermark.assets import DamagedAsset
 from watermark.labels import aigc
-from watermark.labels.containers.streams import take
+from watermark.labels.containers.streams import length, take
 
 MAX_ENTRIES = 4096
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}  # IFD; BigTIFF's
+
+_PREFIX = b"Exif\0\0"  # that belongs into JPEG alone, and is met in WebP and PNG as well
 
 IMAGE_DESCRIPTION, EXIF_IFD, USER_COMMENT = 0x010E, 0x8769, 0x9286
 _CODE = 8  # bytes that name a UserComment's encoding
@@ -101,7 +103,7 @@ def form(source: BinaryIO) -> Form:
 
 
 def directory(source: BinaryIO, form: Form, start: int) -> Directory:
-    """The directory at an offset.
+    """The directory at an offset; one without fields where an EXIF block says nothing.
 
     Raises:
         DamagedAsset: it does not lie in the file.
@@ -110,7 +112,7 @@ def directory(source: BinaryIO, form: Form, start: int) -> Directory:
     (count,) = struct.unpack(
         form.order + ("Q" if form.big else "H"), take(source, start, counted)
     )
-    if not 0 < count <= MAX_ENTRIES:
+    if count > MAX_ENTRIES:
         raise DamagedAsset(f"a directory of {count} fields found in this TIFF")
     at = start + counted
     data = take(source, at, count * each + form.width)
@@ -140,6 +142,8 @@ def texts(source: BinaryIO) -> list[Text]:
     """
     read = form(source)
     first = directory(source, read, read.first)
+    if not first.entries and length(source) > first.end:
+        raise DamagedAsset("a directory without fields found, and more in its block")
     fields = [(first.find(IMAGE_DESCRIPTION), 0)]
     pointer = first.find(EXIF_IFD)
     if pointer is not None:
@@ -156,15 +160,26 @@ def texts(source: BinaryIO) -> list[Text]:
     return found
 
 
-def blanked(data: bytes) -> bytes:
+def labels(block: bytes) -> list[bytes]:
+    """Labels in an EXIF block, raw; see `texts`.
+
+    Raises:
+        DamagedAsset: it cannot be read.
+    """
+    return [text.value for text in texts(io.BytesIO(block.removeprefix(_PREFIX)))]
+
+
+def blanked(block: bytes) -> bytes:
     """An EXIF block with spaces in place of labels; nothing in it moves.
 
     Raises:
         DamagedAsset: it cannot be read.
     """
+    data = block.removeprefix(_PREFIX)
+    before = block[: len(block) - len(data)]
     for text in texts(io.BytesIO(data)):
         data = data[: text.start] + b" " * len(text.value) + data[text.end :]
-    return data
+    return before + data
 
 
 def _offset(source: BinaryIO, form: Form, pointer: Entry) -> int:

@@ -15,6 +15,7 @@ IN_FILE, IN_BOX = 0, 1  # construction methods: offsets from the file's start, i
 _MAX_ITEMS = 65_535
 _MAX_EXTENTS = 65_536  # of all items; they may take no bytes
 _FULL = 4  # bytes of version and flags
+_NEEDED = (b"pitm", b"iinf", b"iloc")  # ISO/IEC 23008-12, 10.2.1.1
 
 
 class Extent(NamedTuple):
@@ -47,7 +48,7 @@ class Meta:
     Attributes:
         head: version and flags.
         boxes: name and content of every box inside, in order.
-        primary: id of the picture itself, or None.
+        primary: id of the picture itself.
         types: id of an item to what it is: a MIME type, `EXIF`, or another name.
         packed: ids of the items that are compressed.
         items: id of an item to where it lies.
@@ -56,7 +57,7 @@ class Meta:
 
     head: bytes
     boxes: list[tuple[bytes, bytes]]
-    primary: int | None = None
+    primary: int = 0
     types: dict[int, bytes] = field(default_factory=dict)
     packed: set[int] = field(default_factory=set)
     items: dict[int, Item] = field(default_factory=dict)
@@ -72,13 +73,16 @@ class Meta:
         try:
             parts = [(name, payload(data)) for name, data in inside(content, _FULL)]
             meta = cls(content[:_FULL], parts)
+            for name in _NEEDED:
+                if (count := [found for found, _ in parts].count(name)) != 1:
+                    raise DamagedAsset(
+                        f"{count} boxes {name.decode()} found in this HEIF file, "
+                        "expected one"
+                    )
             found = dict(parts)
-            if b"pitm" in found:
-                meta.primary = _Reader(found[b"pitm"]).item_id(0)
-            if b"iinf" in found:
-                meta._read_types(found[b"iinf"])
-            if b"iloc" in found:
-                meta._read_items(found[b"iloc"])
+            meta.primary = _Reader(found[b"pitm"]).item_id(0)
+            meta._read_types(found[b"iinf"])
+            meta._read_items(found[b"iloc"])
         except (struct.error, IndexError) as error:
             raise DamagedAsset("the items of this HEIF file cannot be read") from error
         return meta
@@ -99,11 +103,10 @@ class Meta:
         entry = b"\2\0\0\0" + struct.pack(">HH", number, 0) + b"mime\0" + mime + b"\0"
         listed = _counted(self._box(b"iinf", b"\0" * 6)) + box(b"infe", entry)
         self._put(b"iinf", listed)
-        if self.primary is not None:
-            about = self._box(b"iref", b"\0" * 4)
-            form = ">IHI" if about[0] else ">HHH"
-            described = struct.pack(form, number, 1, self.primary)
-            self._put(b"iref", about + box(b"cdsc", described))
+        about = self._box(b"iref", b"\0" * 4)
+        form = ">IHI" if about[0] else ">HHH"
+        described = struct.pack(form, number, 1, self.primary)
+        self._put(b"iref", about + box(b"cdsc", described))
         self.types[number] = mime
         return number
 
@@ -125,13 +128,24 @@ class Meta:
         self.boxes.append((name, content))
 
     def _read_types(self, content: bytes) -> None:
-        skipped = _FULL + (4 if content[0] else 2)
-        for name, data in inside(content, skipped):
+        said = _Reader(content).number(4 if content[0] else 2)
+        row = list(inside(content, _FULL + (4 if content[0] else 2)))
+        if len(row) != said:
+            raise DamagedAsset(
+                f"{len(row)} items found in this HEIF file, expected the {said} that "
+                "it announces"
+            )
+        for name, data in row:
             entry = payload(data)
-            if name != b"infe" or entry[0] < 2:
-                continue
+            if name != b"infe" or entry[0] not in (2, 3):
+                raise DamagedAsset(
+                    f"box {name!r} of version {entry[0]} found among the items, "
+                    "expected infe of version 2 or 3"
+                )
             reader = _Reader(entry)
             number = reader.item_id(2)
+            if number in self.types:
+                raise DamagedAsset(f"item {number} stands twice in this HEIF file")
             reader.take(2)  # protection
             kind = reader.take(4)
             if kind == b"mime":
@@ -168,7 +182,11 @@ class Meta:
                 )
                 for _ in range(count)
             ]
+            if number in self.items:
+                raise DamagedAsset(f"item {number} lies at two places in this HEIF file")
             self.items[number] = Item(method, reference, extents)
+        if any(content[reader.at :]):
+            raise DamagedAsset("more places than items found in this HEIF file")
 
     def _location(self, width: int) -> bytes:
         version, index = self.location

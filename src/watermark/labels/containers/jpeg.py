@@ -5,7 +5,6 @@ Everything that says something of the picture lies before its scans, which are c
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -49,8 +48,7 @@ def read(source: BinaryIO) -> list[bytes]:
         elif content.startswith(NAME):
             found.append(content)
         elif content.startswith(_EXIF):
-            exif = io.BytesIO(content[len(_EXIF) :])
-            found += [text.value for text in ifd.texts(exif)]
+            found += ifd.labels(content)
     for packet in _extensions(segments):
         found += xmp.labels(packet)
     return found
@@ -97,7 +95,7 @@ def _copy(
         if segment.start == own or (not labels and content.startswith(NAME)):
             changes.append((segment.start, segment.end, b""))
         elif not labels and content.startswith(_EXIF):
-            exif = _segment(_EXIF + ifd.blanked(content[len(_EXIF) :]))
+            exif = _segment(ifd.blanked(content))
             changes.append((segment.start, segment.end, exif))
     patched(source, target, changes)
 

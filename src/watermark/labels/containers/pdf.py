@@ -17,15 +17,18 @@ from watermark.assets import DamagedAsset
 from watermark.errors import MissingDependency, UnsupportedFormat
 from watermark.labels import xmp
 from watermark.labels.aigc import NAME
+from watermark.labels.containers import pdf_tables
 from watermark.labels.containers.patching import patched
 from watermark.labels.containers.streams import length, take
 
 _TAIL = 2048  # bytes at the end, in which the last cross-reference section is named
 _START = re.compile(rb"startxref\s+(\d{1,15})\s+%%EOF")
 _SPACE = b"\0\t\n\f\r "
-_TABLE, _STREAM = re.compile(rb"\s*xref\s"), re.compile(rb"\s*\d+\s+\d+\s+obj\b")
+_STREAM = re.compile(rb"\s*\d+\s+\d+\s+obj\b")
 _KEY = f"/{NAME}"
 _OBJECT = 1 << 20  # bytes of a dictionary that is looked through for an old label
+# Hostile files make pypdf talk; without a handler that goes to the terminal.
+logging.getLogger("pypdf").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 
@@ -76,11 +79,23 @@ def write(source: BinaryIO, target: BinaryIO, label: bytes) -> None:
 
 
 def _value(document: _Document) -> bytes | None:
-    value = document.info.get(_KEY)
-    if value is None:
+    """The entry's text.
+
+    Raises:
+        DamagedAsset: it is there, and is no text.
+    """
+    if _KEY not in document.info:
         return None
-    raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
-    return bytes(raw)
+    from pypdf.generic import ByteStringObject, TextStringObject
+
+    value = _guarded(lambda: document.info[_KEY])  # an object of its own, perhaps
+    if isinstance(value, ByteStringObject):
+        return bytes(value)
+    if isinstance(value, TextStringObject):
+        return str(value).encode("utf-8", "replace")
+    raise DamagedAsset(
+        f"a label of type {type(value).__name__} found in this PDF, expected a text"
+    )
 
 
 def _guarded(call: Callable[[], T]) -> T:
@@ -102,11 +117,9 @@ def _document(source: BinaryIO) -> _Document:
 def _parsed(source: BinaryIO) -> _Document:
     try:
         import pypdf
-        from pypdf.generic import DictionaryObject, IndirectObject
+        from pypdf.generic import DictionaryObject, IndirectObject, NullObject
     except ImportError as error:
         raise MissingDependency("pypdf", "documents") from error
-    # Hostile files make it talk; without a handler that goes to the terminal.
-    logging.getLogger("pypdf").addHandler(logging.NullHandler())
     if take(source, 0, 5) != b"%PDF-":
         raise DamagedAsset("this is no PDF: it does not begin as one")
     start, stream = _section(source)
@@ -116,16 +129,19 @@ def _parsed(source: BinaryIO) -> _Document:
         raise UnsupportedFormat(
             "this PDF is encrypted, and its label with it: decrypt it first"
         )
+    reader.strict = True  # what it makes good may be the label
     trailer: Any = reader.trailer
     size = max(int(trailer["/Size"]), 1)
-    raw = trailer.raw_get("/Info") if "/Info" in trailer else None
-    info = raw.get_object() if raw is not None else None
-    if not isinstance(info, DictionaryObject):
-        info = DictionaryObject()
+    raw = trailer.raw_get("/Info") if "/Info" in trailer else NullObject()
     number, place = (size, 0), 0
     if isinstance(raw, IndirectObject):
         number = raw.idnum, raw.generation
-        place = int(reader.xref.get(raw.generation, {}).get(raw.idnum, 0))
+        pdf_tables.check(source, start, raw.idnum)
+        place = _place(reader, number)
+    info = DictionaryObject() if isinstance(raw, NullObject) else raw.get_object()
+    elsewhere = place and _place(reader, number) != place
+    if elsewhere or not isinstance(info, DictionaryObject):
+        raise DamagedAsset("what this PDF names as its information is not there")
     root = trailer["/Root"].get_object()
     form = root.get("/AcroForm")
     signed = form is not None and bool(form.get_object().get("/SigFlags", 0) & 1)
@@ -133,6 +149,23 @@ def _parsed(source: BinaryIO) -> _Document:
     packet = metadata.get_object().get_data() if metadata is not None else None
     size = max(size, number[0] + 1)
     return _Document(trailer, info, packet, number, size, start, stream, place, signed)
+
+
+def _place(reader: Any, number: tuple[int, int]) -> int:
+    """Where an object lies in the file; 0 where it is packed.
+
+    pypdf looks for one that is not where it should be, and finds an older one.
+
+    Raises:
+        DamagedAsset: no section names it.
+    """
+    idnum, generation = number
+    if generation == 0 and idnum in reader.xref_objStm:
+        return 0
+    place = reader.xref.get(generation, {}).get(idnum)
+    if place is None:
+        raise DamagedAsset(f"no section of this PDF says where object {idnum} lies")
+    return int(place)
 
 
 def _section(source: BinaryIO) -> tuple[int, bool]:
@@ -148,7 +181,7 @@ def _section(source: BinaryIO) -> tuple[int, bool]:
         raise DamagedAsset("this PDF is cut off: nothing at its end names its contents")
     start = int(found[-1][1])
     head = take(source, start, min(32, max(0, end - start))) if start < end else b""
-    if _TABLE.match(head):
+    if pdf_tables.is_table(head):
         return start, False
     if _STREAM.match(head):
         return start, True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def read(source: BinaryIO) -> list[bytes]:
         elif is_label(chunk.keyword):
             found.append(_text(chunk))
         elif chunk.name == b"eXIf":
-            found += [text.value for text in ifd.texts(io.BytesIO(chunk.content))]
+            found += ifd.labels(chunk.content)
     return found
 
 

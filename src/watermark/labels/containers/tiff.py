@@ -17,7 +17,10 @@ from watermark.labels.containers.patching import Change, patched
 from watermark.labels.containers.streams import length, take
 
 _XMP = 700
-_SIZE = (256, 257)  # width and height, which every picture has
+_WIDTH, _HEIGHT = 256, 257
+# Where a picture lies: strips, tiles, or the JPEG of TIFF 6.0, 22.
+_PLACES = (273, 324, 513)
+_WHOLE = (3, 4, 16)  # SHORT, LONG, LONG8
 _BYTES = (1, 7)  # BYTE and UNDEFINED
 _UNDEFINED = 7
 
@@ -79,11 +82,22 @@ def _write(
 
 
 def _first(source: BinaryIO) -> tuple[ifd.Form, ifd.Directory]:
-    """The first directory, which is a picture's; other bytes may look like one."""
+    """The first directory, which is a picture's; other bytes may look like one.
+
+    Raises:
+        DamagedAsset: it gives no size, or no place in the file where a picture lies.
+    """
     form = ifd.form(source)
     first = ifd.directory(source, form, form.first)
-    if any(first.find(tag) is None for tag in _SIZE):
+    places = [first.find(tag) for tag in _PLACES]
+    sides = [first.find(tag) for tag in (_WIDTH, _HEIGHT)]
+    place = next((entry for entry in places if entry), None)
+    fields = [entry for entry in (*sides, place) if entry]
+    sound = all(entry.type in _WHOLE and entry.values for entry in fields)
+    if len(fields) != 3 or not sound:
         raise DamagedAsset("the first directory of this TIFF describes no picture")
+    if place and place.start + place.size > length(source):
+        raise DamagedAsset("this TIFF is cut off: where its picture lies is not in it")
     return form, first
 
 

@@ -5,7 +5,6 @@ A file without the extended header gets one; the picture's own chunk stays as it
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import BinaryIO
 
@@ -34,8 +33,7 @@ def read(source: BinaryIO) -> list[bytes]:
         if chunk.name == _XMP:
             found += xmp.labels(_payload(source, chunk))
         elif chunk.name == _EXIF:
-            exif = io.BytesIO(_payload(source, chunk))
-            found += [text.value for text in ifd.texts(exif)]
+            found += ifd.labels(_payload(source, chunk))
     return found
 
 
