@@ -308,7 +308,7 @@ def draw(plot: Mapping[str, Any], path: Path) -> None:
     if plot["log_x"]:
         axes.set_xscale("log")
     values = [one for _, points in plot["curves"] for _, *ys in points for one in ys]
-    if values and 0 <= min(values) and max(values) <= 1:  # shares
+    if values and min(values) >= 0 and max(values) <= 1:  # shares
         axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
