@@ -4,7 +4,8 @@ Each trial spoils a labelled file in one place, more often near the label than
 elsewhere. Then one of three things is right: the reader says that the file is damaged,
 it finds a label, or it finds none because a name that leads to the label is no longer
 in the file. Nothing in a container without checksums tells such a file from one that
-never had a label. A file that is merely cut off is never one without.
+never had a label. A file that is merely cut off is never one without, unless it is cut
+where it ended before it was labelled.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ import numpy as np
 from benchmarks.label_samples import LABEL, Sample
 from watermark.assets import OOXML, DamagedAsset
 from watermark.errors import WatermarkError
-from watermark.labels import containers
+from watermark.labels import aigc, containers
 
 SLOW = 2.0  # processor seconds; a reader that takes longer for such a small file hangs
 TEXTS = ("text/markdown", "text/html")  # a piece of a text is a whole text
 _NEAR = 400  # bytes around the label
+_KINDS = ("bit", "byte", "number", "zeros", "noise", "several", "gone", "more", "cut")
+_BYTES = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
+_NUMBERS = (b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\1\0\0\0")
 _XMP = (b"AIGC", b"tc260.org.cn", b"Description", b"RDF")
+_HEIF = (b"meta", b"iinf", b"infe", b"mime", b"application/rdf+xml", *_XMP)
+_PROPERTIES = (b"docProps/custom.xml",)
 # What leads a reader to the label.
 NAMES: dict[str, tuple[bytes, ...]] = {
     "audio/wav": (b"AIGC",),
@@ -44,9 +50,12 @@ NAMES: dict[str, tuple[bytes, ...]] = {
     "image/gif": (b"\x21\xff\x0bXMP DataXMP", *_XMP),
     "image/tiff": (b"\xbc\x02", *_XMP),
     "image/webp": (b"XMP ", *_XMP),
-    "image/avif": (b"meta", b"iinf", b"infe", b"mime", b"application/rdf+xml", *_XMP),
-    OOXML + "wordprocessingml.document": (b"docProps/custom.xml",),
-    "application/pdf": (b"/AIGC", b"/Info", b"trailer"),
+    "image/avif": _HEIF,
+    "image/heic": _HEIF,
+    OOXML + "wordprocessingml.document": _PROPERTIES,
+    OOXML + "spreadsheetml.sheet": _PROPERTIES,
+    OOXML + "presentationml.presentation": _PROPERTIES,
+    "application/pdf": (b"/AIGC (", b"/Info ", b"trailer"),
     "text/markdown": (b"\n---\nAIGC:\n    Label", b"\n---\n"),
     "text/html": (b'<meta name="AIGC" content="',),
 }
@@ -83,17 +92,26 @@ def spoilt(data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     place = int(rng.integers(low, max(high, low + 1)))
     size = int(rng.integers(1, 24))
     noise = rng.bytes(size)
-    kind = str(rng.choice(["bit", "byte", "zeros", "noise", "gone", "more", "cut"]))
+    kind = str(rng.choice(_KINDS))
     if kind == "bit":
         flipped = data[place] ^ 1 << int(rng.integers(8))
         changed = data[:place] + bytes([flipped]) + data[place + 1 :]
     elif kind == "byte":
-        value = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)[int(rng.integers(6))]
+        value = _BYTES[int(rng.integers(len(_BYTES)))]
         changed = data[:place] + bytes([value]) + data[place + 1 :]
+    elif kind == "number":
+        number = _NUMBERS[int(rng.integers(len(_NUMBERS)))]
+        changed = data[:place] + number + data[place + len(number) :]
     elif kind == "zeros":
         changed = data[:place] + bytes(size) + data[place + size :]
     elif kind == "noise":
         changed = data[:place] + noise + data[place + size :]
+    elif kind == "several":
+        places = rng.integers(len(data), size=size)
+        scattered = bytearray(data)
+        for where, value in zip(places.tolist(), noise, strict=True):
+            scattered[where] = value
+        changed = bytes(scattered)
     elif kind == "gone":
         changed = data[:place] + data[place + size :]
     elif kind == "more":
@@ -106,10 +124,10 @@ def spoilt(data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def attack(sample: Sample, seeds: Iterable[int]) -> Outcome:
     """One trial for each seed, on one file."""
     outcome = Outcome()
-    whole = labelled(sample)
-    names = {name: counted(whole, name) for name in NAMES[sample.media_type]}
+    good = labelled(sample)
+    names = {name: counted(good, name) for name in NAMES[sample.media_type]}
     for seed in seeds:
-        kind, data = spoilt(whole, np.random.default_rng(seed))
+        kind, data = spoilt(good, np.random.default_rng(seed))
         case = f"{sample.name}, {kind}, seed {seed}"
         start = time.thread_time()
         try:
@@ -122,8 +140,8 @@ def attack(sample: Sample, seeds: Iterable[int]) -> Outcome:
             outcome.slowest = max(outcome.slowest, time.thread_time() - start)
         if said == "none":
             lost = any(counted(data, name) < there for name, there in names.items())
-            whole_text = sample.media_type in TEXTS
-            if (kind == "cut" and not whole_text) or not lost:
+            whole = sample.media_type in TEXTS or _ended(data, sample.data)
+            if (kind == "cut" and not whole) or not lost:
                 outcome.wrong.append(f"{case}: no label")
                 continue
             said = "name spoilt"
@@ -138,11 +156,18 @@ def counted(data: bytes, name: bytes) -> int:
     return (b"\n" + data).count(name)
 
 
+def _ended(data: bytes, before: bytes) -> bool:
+    """Whether a file is what it was without the label, but for space at its end."""
+    return data.rstrip() == before.rstrip()
+
+
 def _read(data: bytes, media_type: str) -> str:
     try:
         found = containers.read(io.BytesIO(data), media_type)
     except DamagedAsset:
         return "damaged"
+    for each in found:
+        aigc.parse(each)
     return "label" if found else "none"
 
 

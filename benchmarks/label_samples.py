@@ -10,6 +10,7 @@ import io
 import shutil
 import subprocess
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,10 +124,12 @@ def pictures() -> tuple[Sample, ...]:
 def documents() -> tuple[Sample, ...]:
     """Word, PDF, Markdown and HTML, each as small as it can be."""
     pdf = io.BytesIO()
-    Image.new("L", (8, 8)).save(pdf, "PDF")
+    day = time.gmtime(0)
+    Image.new("L", (8, 8)).save(pdf, "PDF", creationDate=day, modDate=day)
     return (
         Sample("text.docx", OOXML + "wordprocessingml.document", _docx()),
         Sample("page.pdf", "application/pdf", pdf.getvalue()),
+        Sample("stream.pdf", "application/pdf", streamed_pdf()),
         Sample("notes.md", "text/markdown", b"# A title\n\nSome text.\n"),
         Sample(
             "page.html",
@@ -134,6 +137,26 @@ def documents() -> tuple[Sample, ...]:
             b"<!doctype html><html><head><title>A</title></head><body>B</body></html>",
         ),
     )
+
+
+def streamed_pdf() -> bytes:
+    """A PDF 1.5 whose cross-reference section is a stream."""
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
+        b"<</Title(The lamp)>>",
+    )
+    data, places = b"%PDF-1.5\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    places.append(len(data))
+    rows = bytes((0, 0, 0, 0, 255))
+    rows += b"".join(b"\1" + place.to_bytes(3, "big") + b"\0" for place in places)
+    data += b"5 0 obj\n<</Type/XRef/Size 6/W[1 3 1]/Root 1 0 R/Info 4 0 R"
+    data += b"/Length %d>>\nstream\n" % len(rows) + rows + b"\nendstream\nendobj\n"
+    return data + b"startxref\n%d\n%%%%EOF\n" % places[-1]
 
 
 def _docx() -> bytes:

@@ -29,10 +29,17 @@ from watermark import api, labelling, labels
 from watermark.api import Watermark
 from watermark.assets.loading import Audio
 from watermark.cli import main
-from watermark.errors import LabelError, SigningError, StoreError
-from watermark.labels import aigc, containers, facts, sm2
+from watermark.errors import (
+    HomeError,
+    LabelError,
+    SigningError,
+    StoreError,
+    UnsupportedFormat,
+)
+from watermark.labels import aigc, containers, explicit_image, facts, sm2
 from watermark.labels.check import check
 from watermark.labels.platform import classify
+from watermark.labels.regimes import Duty, Level, Regime
 from watermark.labels.unmarked import UnmarkedRequest
 from watermark.marked import Marked
 from watermark.record import Mark, Provider, Record
@@ -40,6 +47,7 @@ from watermark.report import Verdict
 from watermark.sign import c2pa, jumbf
 from watermark.sign.authority import Authority
 from watermark.sign.stamps import Stamps
+from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
 
 CODE = "001191110102MAD55U9H0F10002"
@@ -118,6 +126,8 @@ def stripped(data: bytes, format: str = "PNG", **options: Any) -> bytes:
 
 def test_every_layer_is_read_back_and_names_its_clauses(marked: Marked) -> None:
     assert states(marked) == {
+        "consent": "outside",
+        "keep-marks": "verified",
         "origin": "verified",
         "facts": "verified",
         "filing": "verified",
@@ -137,7 +147,7 @@ def test_every_layer_is_read_back_and_names_its_clauses(marked: Marked) -> None:
     assert "Art. 50(2)" in clauses["watermark"]
     assert "22757.3(b)(4)" in clauses["watermark"]
     assert all(clauses.values())
-    assert marked.ui_hint == "AI生成 · Acme (Beijing-123)"
+    assert marked.ui_hint == "AI生成 · Acme acme-image (Beijing-123)"
 
 
 def test_one_record_id_stands_everywhere(w: Watermark, marked: Marked) -> None:
@@ -176,14 +186,25 @@ def test_the_manifest_names_the_label_by_its_digest_only(marked: Marked) -> None
 
 def test_cn_02_one_label_even_where_there_was_one(w: Watermark) -> None:
     before = io.BytesIO()
-    other = aigc.Label("1", "somebody", "other").encode()
+    other = aigc.Label("1", CODE, "other").encode()
     data = stripped(_png(picture(2)))
     containers.write(io.BytesIO(data), before, "image/png", other)
     again = embedded(w, before.getvalue(), record=made(), regimes=["cn"])
 
-    assert [aigc.parse(r).label.content_producer for r in labels_in(again.data)] == [  # type: ignore[union-attr]
-        CODE
-    ]
+    [label] = [aigc.parse(raw).label for raw in labels_in(again.data)]
+    assert label is not None
+    assert label.produce_id == again.record.record_id
+
+
+def test_cn_art_10_somebody_elses_label_is_not_replaced(w: Watermark) -> None:
+    before = io.BytesIO()
+    other = aigc.Label("1", "somebody", "other").encode()
+    containers.write(io.BytesIO(_png(picture(2))), before, "image/png", other)
+    with pytest.raises(LabelError, match="label of 'somebody' already") as caught:
+        embedded(w, before.getvalue(), record=made(), regimes=["cn"])
+    assert "Art. 10" in caught.value.clause
+    beside = embedded(w, before.getvalue(), record=made(), regimes=["eu"])
+    assert labels_in(beside.data) == [other]  # no law of ours here: it stays
 
 
 @pytest.mark.parametrize(
@@ -238,6 +259,74 @@ def test_cn_13_the_log_keeps_who_got_it_and_cannot_forget(tmp_path: Path) -> Non
     assert b"user-4711" not in out.data + row.body
     with pytest.raises(StoreError, match="hold"):
         w.home.ledger.erase(name)
+
+
+def test_cn_13_every_copy_that_goes_out_is_held(tmp_path: Path) -> None:
+    w = home(tmp_path / "home")
+    record = generated(w)
+    options = {"record": record, "explicit": False, "regimes": ["cn"]}
+    for user, format in (("u-1", "png"), ("u-2", "jpeg")):
+        request = UnmarkedRequest(user, "terms-v3")
+        embedded(w, picture(), unmarked=request, format=format, **options)
+    rows = w.home.ledger.by_record(record.record_id)
+
+    assert [w.home.ledger.personal(r.idx)["recipient"] for r in rows] == ["u-1", "u-2"]
+    holds = w.home.ledger.holds()
+    assert set(holds) == {f"Labelling Measures, Art. 9: entry {r.idx}" for r in rows}
+    w.home.ledger.release(f"Labelling Measures, Art. 9: entry {rows[0].idx}")
+    with pytest.raises(StoreError, match="hold"):
+        w.home.ledger.erase(record.record_id)
+
+
+@pytest.mark.parametrize("fault", ["hold", "erased"])
+def test_cn_13_nothing_goes_out_that_the_log_does_not_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    w = home(tmp_path / "home")
+    hold, record = Ledger.hold, generated(w)
+
+    def faulty(ledger: Ledger, name: str, record_id: str = "", **more: Any) -> Any:
+        if fault == "hold":
+            raise StoreError("the disk is full")
+        ledger.erase(record_id)  # somebody was faster
+        return hold(ledger, name, record_id, **more)
+
+    monkeypatch.setattr(Ledger, "hold", faulty)
+    out = embedded(
+        w,
+        picture(),
+        record=record,
+        explicit=False,
+        regimes=["cn"],
+        unmarked=UnmarkedRequest("u-1", "v3"),
+    )
+    with pytest.raises((StoreError, LabelError)):
+        out.save(tmp_path / "a.png")
+    with pytest.raises(UnsupportedFormat):
+        _ = out.data
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("regimes", [["in"], ["cn", "in"], ["global"]])
+def test_cn_13_is_no_waiver_under_another_law(w: Watermark, regimes: list[str]) -> None:
+    request = UnmarkedRequest("u-1", "v3")
+    options = {"record": generated(w), "format": "png", "regimes": regimes}
+    with pytest.raises(LabelError, match="on nobody's request") as caught:
+        embedded(w, picture(), explicit=False, unmarked=request, **options)
+    assert "IT Rules" in caught.value.clause
+
+
+def test_a_request_that_would_be_ignored_is_told(w: Watermark) -> None:
+    request = UnmarkedRequest("u-1", "v3")
+    options = {"record": generated(w), "format": "png", "unmarked": request}
+    with pytest.raises(ValueError, match="explicit=False"):
+        embedded(w, picture(), regimes=["cn"], **options)
+    with pytest.raises(LabelError, match="leave unmarked= out"):
+        embedded(w, picture(), regimes=["eu"], explicit=False, **options)
+    with pytest.raises(ValueError, match="'no' found"):
+        embedded(w, picture(), record=generated(w), explicit="no")
+    with pytest.raises(LabelError, match="requested_at"):
+        UnmarkedRequest("u-1", "v3", "yesterday").check()
 
 
 def days_kept(row: Any) -> int:
@@ -391,10 +480,42 @@ def test_eu_08_the_log_alone_is_not_enough() -> None:
     account = labelling.account.Account(needs)
     account.enter("ledger", "placed")
     account.enter("manifest", "verified")
-    with pytest.raises(LabelError, match="1 layers found"):
+    account.enter("explicit", "declared")
+    with pytest.raises(LabelError, match="1 layers found") as caught:
         account.check_minimum()
+    assert caught.value.clause == "Code of Practice, Measure 1.1"
     account.enter("watermark", "verified")
     account.check_minimum()
+
+
+def test_a_required_layer_that_nobody_saw_to_is_told() -> None:
+    needs = labels.regimes.requirements(["cn"], "image", as_of=TODAY)
+    account = labelling.account.Account(needs)
+    for layer in needs.rows:
+        if layer != "keep-marks":
+            account.enter(layer, "verified")
+    with pytest.raises(LabelError, match="keep-marks: required") as caught:
+        account.check()
+    assert "Art. 10" in caught.value.clause
+
+
+def own(*duties: Duty) -> Regime:
+    return Regime(name="xx", title="Elsewhere", since=TODAY, duties=duties)
+
+
+def test_a_regime_of_ones_own_gets_its_label_or_an_error(tmp_path: Path) -> None:
+    w = home(tmp_path / "home", SETTINGS.replace(f'producer = "{CODE}"', ""))
+    duty = Duty(layer="label", level=Level.REQUIRED, clause="Elsewhere, Art. 1")
+    with pytest.raises(LabelError, match="no provider to name") as caught:
+        embedded(w, picture(), record=generated(w), format="png", regimes=[own(duty)])
+    assert caught.value.clause == "Elsewhere, Art. 1"
+
+
+def test_what_a_regime_forbids_is_not_there(w: Watermark) -> None:
+    duty = Duty(layer="manifest", level=None, clause="Elsewhere, Art. 2")
+    with pytest.raises(LabelError, match="manifest: it is there") as caught:
+        embedded(w, picture(), record=generated(w), format="png", regimes=[own(duty)])
+    assert caught.value.clause == "Elsewhere, Art. 2"
 
 
 def test_eu_10_a_legacy_system_has_until_december(tmp_path: Path) -> None:
@@ -671,6 +792,8 @@ def test_the_command_embeds_under_a_law(
         return int(stopped.value.code or 0)
 
     laws = ["--regime", "cn", "--regime", "eu"]
+    assert run("--regime", "xx") == 2
+    assert run("--explicit", "yes") == 2
     assert run(*laws) == 3
     assert "nothing says that a model made this" in capsys.readouterr().err
     assert run(*laws, "--source", "trained") == 3
@@ -703,6 +826,93 @@ def test_x_04_nothing_public_takes_a_mark_or_label_out() -> None:
     assert not [n for n in names if any(word in n.rpartition(".")[2] for word in words)]
 
 
+def test_a_text_that_talks_of_it_is_marked_all_the_same(
+    w: Watermark, tmp_path: Path
+) -> None:
+    said = "AI技术能生成图像。\n"
+    (tmp_path / "a.txt").write_text(said)
+    options = {"record": generated(w, "text"), "regimes": "cn"}
+    out = embedded(w, tmp_path / "a.txt", **options)
+    again = embedded(w, out.data, **options)
+
+    assert out.data.decode() == f"AI生成\n\n{said.strip()}\n\nAI生成\n"
+    assert again.data == out.data
+
+
+def test_a_name_that_asks_for_more_is_refused(w: Watermark, tmp_path: Path) -> None:
+    plain = embedded(w, "Hello", record=generated(w, "text"), regimes=["cn"])
+    for name in ("a.md", "a.html"):
+        with pytest.raises(UnsupportedFormat, match="another name asks"):
+            plain.save(tmp_path / name)
+    assert check(plain.save(tmp_path / "a.txt"), "cn", as_of=TODAY)
+    page = embedded(
+        *(w, b"<!DOCTYPE html><html><body><p>Hello</p></body></html>"),
+        record=generated(w, "text"),
+        regimes=["cn"],
+    )
+    assert labels_in(page.data, "text/html")  # whatever it was called
+
+
+def test_a_line_of_words_is_put_into_no_data(w: Watermark, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    options = {"record": generated(w, "text"), "regimes": ["cn"]}
+    with pytest.raises(LabelError, match=r"would break a \.json file"):
+        embedded(w, tmp_path / "a.json", **options)
+    out = embedded(w, tmp_path / "a.json", explicit="placed", **options)
+    assert out.data == b"{}"
+
+
+def test_a_system_of_ones_own_record_is_not_replaced(w: Watermark) -> None:
+    options = {"format": "png", "regimes": ["us-ca"]}
+    own = embedded(w, picture(), record=generated(w, system="acme-3d/2.0"), **options)
+    found = facts.of_manifest(own.manifest)
+    library = generated(w, system="diffusers/StableDiffusion3Pipeline")
+    ours = facts.of_manifest(embedded(w, picture(), record=library, **options).manifest)
+
+    assert (found.system, found.version) == ("acme-3d", "2.0")
+    assert (ours.system, ours.version) == ("acme-image", "1.2")
+    assert facts.of_record(library).missing == ("(B) version of the system",)
+
+
+def test_a_notice_is_read_back_and_silence_is_none(w: Watermark) -> None:
+    options = {"record": made("audio"), "regimes": ["in"]}
+    out = embedded(w, _sound(), notice=Audio(music(2, 1), RATE), **options)
+    assert states(out)["explicit"] == "verified"
+    for notice in (np.zeros(RATE), music(2, 1)[: RATE // 4]):
+        with pytest.raises(LabelError, match="notice"):
+            embedded(w, _sound(), notice=Audio(notice, RATE), **options)
+
+
+@pytest.mark.parametrize(
+    "producer", [CODE[:-1], CODE.lower(), f"{CODE[:22]}2{CODE[23:]}"]
+)
+def test_what_is_no_code_of_a_generator_is_no_name_either(
+    tmp_path: Path, producer: str
+) -> None:
+    w = home(tmp_path / "home", SETTINGS.replace(CODE, producer))
+    with pytest.raises(LabelError, match="expected"):
+        embedded(w, picture(), record=generated(w), format="png")
+
+
+def test_a_filing_without_its_number_is_none(tmp_path: Path) -> None:
+    w = home(tmp_path / "home", SETTINGS.replace("Beijing-123", ""))
+    with pytest.raises(HomeError, match="a number"):
+        embedded(w, picture(), record=generated(w), format="png")
+
+
+def test_a_file_that_holds_no_manifest_is_refused_by_its_clause(
+    w: Watermark, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mkv").write_bytes(b"\x1aE\xdf\xa3\x84\x42\x82\x81\x00" * 3)
+    law = own(Duty(layer="manifest", level=Level.REQUIRED, clause="Elsewhere, 3"))
+    with (
+        pytest.warns(UserWarning, match="no mark"),
+        pytest.raises(LabelError, match="holds none") as caught,
+    ):
+        embedded(w, tmp_path / "a.mkv", record=made("video"), regimes=[law])
+    assert caught.value.clause == "Elsewhere, 3"
+
+
 def test_options_of_regimes_without_regimes_are_told(w: Watermark) -> None:
     with pytest.raises(ValueError, match="explicit found"):
         w.embed(picture(), record=made(), format="png", explicit=True)
@@ -715,6 +925,8 @@ def test_a_caller_may_ask_for_the_eu_icon(w: Watermark) -> None:
 
     assert "explicit" not in states(without)
     assert states(icon)["explicit"] == "verified"
+    shown = Image.open(io.BytesIO(icon.data))
+    assert explicit_image.is_drawn(shown, "AI", corner="top-right")
 
 
 def test_korea_is_told_what_to_show(w: Watermark) -> None:

@@ -8,6 +8,8 @@ import zipfile
 import numpy as np
 from PIL import Image
 
+from watermark.assets import OOXML
+
 SVG = (
     b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" '
     b'height="9"><rect width="5" height="5"/></svg>\n'
@@ -52,6 +54,13 @@ def heic() -> bytes:
     return avif.replace(b"ftypavif", b"ftypheic", 1).replace(b"mif1", b"heic", 1)
 
 
+def heif() -> bytes:
+    """The same under brands that say nothing of the codec."""
+    avif = picture("AVIF")
+    size = int.from_bytes(avif[:4], "big")
+    return box(b"ftyp", b"mif1" + bytes(4) + b"mif1" * (size // 4 - 4)) + avif[size:]
+
+
 def riff(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
@@ -89,11 +98,12 @@ EPUB = {
     "META-INF/container.xml": b"<container/>",
     "chapter.xhtml": b"<html/>",
 }
-OFFICE = {"[Content_Types].xml": b"<Types/>", "word/document.xml": b"<w/>" * 50}
+TYPES = "[Content_Types].xml"
+OFFICE = {TYPES: b"<Types/>", "word/document.xml": b"<w/>" * 50}
 
 
 def containers() -> dict[str, bytes]:
-    """The nineteen, by media type."""
+    """The twenty-two, by media type."""
     return {
         "image/png": picture("PNG"),
         "image/jpeg": picture("JPEG"),
@@ -102,6 +112,7 @@ def containers() -> dict[str, bytes]:
         "image/gif": picture("GIF"),
         "image/avif": picture("AVIF"),
         "image/heic": heic(),
+        "image/heif": heif(),
         "image/svg+xml": SVG,
         "application/pdf": picture("PDF"),
         "audio/wav": wav(),
@@ -113,7 +124,11 @@ def containers() -> dict[str, bytes]:
         "video/quicktime": movie(b"qt  ", b"qt  "),
         "application/zip": zipped({"a.txt": b"hello", "b/c.txt": b"x" * 99}),
         "application/epub+zip": zipped(EPUB),
-        "application/vnd.openxmlformats-officedocument.wordprocessingml.document": (
-            zipped(OFFICE)
+        OOXML + "wordprocessingml.document": zipped(OFFICE),
+        OOXML + "spreadsheetml.sheet": zipped(
+            {TYPES: b"<Types/>", "xl/a.xml": b"<a/>" * 50}
+        ),
+        OOXML + "presentationml.presentation": zipped(
+            {TYPES: b"<Types/>", "ppt/a.xml": b"<a/>" * 50}
         ),
     }

@@ -80,6 +80,7 @@ def build(kind: type, *, text: bool = True) -> Built:
             found[name] = None
         if name.endswith("scheduler") and found.get(name) is not None:
             found[name] = _deterministic(found[name])
+    _shifted(kind, found.get("vae"))
     pipe = kind(**found)
     pipe.set_progress_bar_config(disable=True)
     return Built(pipe, stand_ins)
@@ -172,6 +173,14 @@ def _absent(kind: type) -> list[str]:
     return []
 
 
+def _shifted(kind: type, vae: Any) -> None:
+    """A shift of the latents, 0, where the class asks an autoencoder without for it."""
+    if getattr(getattr(vae, "config", None), "shift_factor", 0.0) is not None:
+        return
+    if "shift_factor" in inspect.getsource(importlib.import_module(kind.__module__)):
+        vae.register_to_config(shift_factor=0.0)
+
+
 def _deterministic(scheduler: Any) -> Any:
     """The scheduler, or one of its kind that draws no noise in its steps."""
     from watermark.pipelines.diffusion_scheduler import stochastic
@@ -180,14 +189,13 @@ def _deterministic(scheduler: Any) -> Any:
         return scheduler
     if type(scheduler).__name__ == "UnCLIPScheduler":  # samples an embedding
         return scheduler
-    flow = (
-        "Flow" in type(scheduler).__name__ or type(scheduler).__name__ == "SCMScheduler"
-    )
-    return (
-        FlowMatchEulerDiscreteScheduler()
-        if flow
-        else DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    )
+    if type(scheduler).__name__ == "SCMScheduler":
+        made = FlowMatchEulerDiscreteScheduler()
+        made.register_to_config(sigma_data=scheduler.config.sigma_data)
+        return made
+    if "Flow" in type(scheduler).__name__:
+        return FlowMatchEulerDiscreteScheduler()
+    return DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
 def _by_type(name: str, parameter: inspect.Parameter) -> Any:

@@ -208,7 +208,7 @@ class Watermark:
         mark: bool = True,
         require_mark: bool = False,
         timestamp: When | None = None,
-        regimes: Sequence[str | Regime] = (),
+        regimes: str | Regime | Sequence[str | Regime] = (),
         as_of: date | None = None,
         explicit: Explicit = None,
         notice: Audio | None = None,
@@ -298,7 +298,13 @@ class Watermark:
             "unmarked": unmarked,
         }
         if regimes:
-            marked._order = Order(regimes=tuple(regimes), timestamp=timestamp, **wanted)
+            several = not isinstance(regimes, str | Regime)
+            marked._order = Order(
+                regimes=tuple(regimes) if several else (regimes,),
+                timestamp=timestamp,
+                own=record is not None,
+                **wanted,
+            )
         elif given := [name for name, value in wanted.items() if value is not None]:
             raise ValueError(f"{', '.join(given)} found, expected with regimes= only")
         if format is not None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from watermark.assets import MEDIA_TYPES, media_type_for_suffix
+from watermark.assets import MEDIA_TYPES, format_of, media_type_for_suffix
 from watermark.assets.loading import Asset, sidecar_of
-from watermark.errors import SigningError, UnsupportedFormat
+from watermark.errors import LabelError, SigningError, UnsupportedFormat
 from watermark.files import write_atomically
 from watermark.home import Home
 from watermark.labelling import Job, Layer, Order
@@ -20,7 +20,9 @@ from watermark.sign.stamps import When
 from watermark.store.leaf import Entry
 
 if TYPE_CHECKING:
+    from watermark.labels.unmarked import UnmarkedRequest
     from watermark.sign.c2pa import SignedAsset
+    from watermark.store.leaf import Row
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Marked:
     _named: bool = False  # whether the suffix is that of a file
     _data: bytes | None = field(default=None, repr=False)
     _media_type: str = ""
+    _form: str = ""  # that the regimes took it for
 
     @property
     def data(self) -> bytes:
@@ -98,6 +101,12 @@ class Marked:
             raise UnsupportedFormat(
                 f"{path.name} is no name for a text: choose .txt, .md or the like"
             )
+        if self._form and self._form != _form(self.data, "text", path.suffix):
+            raise UnsupportedFormat(
+                f"{path.name} is no name for it: as {self._form} it has what the "
+                "regimes ask of that, and another name asks for something else; embed "
+                "a path of the name that it shall have"
+            )
         if self.carrier == "structured" and path.suffix.lower() != self._suffix:
             raise UnsupportedFormat(
                 f"{path.name} is no name for it: the manifest stands in a comment as "
@@ -126,17 +135,18 @@ class Marked:
             LabelError: a layer that a regime requires cannot be had.
             SigningError: signing or reading back failed.
         """
-        if self._home is None or self._asset is None:
+        if self._asset is None:
             raise SigningError("this output was not made by Watermark.embed")
-        home, source = self._home, _bytes_of(self._asset, media_type)
+        home, source = self._home_of(), _bytes_of(self._asset, media_type)
         job = None
         if self._order is not None:
             from watermark.labelling import writing
 
             suffix = self._suffix if self._named else ""
-            form = form_of(media_type, self._asset.kind, suffix)
-            job = Job(home, self._order, self.record, media_type, form)
+            form = _form(source, self._asset.kind, suffix)
+            job = Job(home, self._order, self.record, media_type, form, suffix)
             source = writing.write(job, source)
+            self._form = form
             self.record, self.ui_hint = job.record, job.ui_hint
         signed = self._signed(source, media_type, job)
         if job is not None:
@@ -148,7 +158,7 @@ class Marked:
                 timestamp=signed.timestamp,
             )
             self.layers = tuple(job.account.layers)
-        home.ledger.append(
+        [row] = home.ledger.append(
             [
                 Entry(
                     event="published",
@@ -161,25 +171,49 @@ class Marked:
             ]
         )
         if job is not None and job.left_out is not None:
-            # Nobody erases who got it before the law allows it (Measures, Art. 9).
-            home.ledger.hold(
-                f"{unmarked.CLAUSE} {self.record.record_id}", self.record.record_id
-            )
+            self._hold(row, job.left_out)
         self._data, self.manifest = signed.data, signed.manifest
         self._media_type, self.timestamp = media_type, signed.timestamp
+
+    def _hold(self, row: Row, request: UnmarkedRequest) -> None:
+        """See to it that nobody erases who got it before the law allows it (Art. 9).
+
+        The entry and its hold are two writes. If the second fails, or somebody erased
+        in between, there is an entry of a file that nobody ever got.
+
+        Raises:
+            LabelError: the log does not keep who gets it.
+            StoreError: the log cannot be written.
+        """
+        ledger, record_id = self._home_of().ledger, self.record.record_id
+        name = f"{unmarked.CLAUSE}: entry {row.idx}"
+        ledger.hold(name, record_id, reason=f"kept until {row.retain_until}")
+        held = record_id in ledger.holds().get(name, ())
+        if not held or ledger.personal(row.idx) != request.personal:
+            raise LabelError(
+                unmarked.CLAUSE,
+                f"entry {row.idx} of the ledger does not keep who gets this file: "
+                "embed it again",
+            )
+
+    def _home_of(self) -> Home:
+        if self._home is None:
+            raise SigningError("this output was not made by Watermark.embed")
+        return self._home
 
     def _signed(self, source: bytes, media_type: str, job: Job | None) -> SignedAsset:
         from watermark.sign import c2pa, claims, text
 
-        if self._home is None or self._asset is None:
+        if self._asset is None:
             raise SigningError("this output was not made by Watermark.embed")
-        credential = self._home.credential
+        credential = self._home_of().credential
         definition = claims.definition(self.record)
         when = self._when
         if job is not None:
             definition["assertions"].append(job.assertion())
             holds = self._asset.kind == "text" or media_type in c2pa.EMBEDDABLE
-            if not holds and not job.account.needs.needs("manifest"):
+            if not holds:
+                job.account.lack("manifest", f"{media_type} holds none")
                 return c2pa.SignedAsset(source, b"", "")
         parent = None
         if claims.needs_parent(definition):
@@ -205,6 +239,11 @@ class Marked:
             parent=parent,
             timestamp=when,
         )
+
+
+def _form(data: bytes, kind: str, suffix: str) -> str:
+    """What the regimes take a text for: what it holds, then its name, decides."""
+    return form_of(format_of(data, suffix) or "", kind, suffix)
 
 
 def _bytes_of(asset: Asset, media_type: str) -> bytes:

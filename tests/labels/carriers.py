@@ -58,26 +58,6 @@ def pdf() -> bytes:
     return output.getvalue()
 
 
-def streamed_pdf() -> bytes:
-    """A PDF 1.5 whose cross-reference section is a stream."""
-    objects = (
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
-        b"<</Title(The lamp)>>",
-    )
-    data, places = b"%PDF-1.5\n", []
-    for number, content in enumerate(objects, 1):
-        places.append(len(data))
-        data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
-    places.append(len(data))
-    rows = bytes((0, 0, 0, 0, 255))
-    rows += b"".join(b"\1" + place.to_bytes(3, "big") + b"\0" for place in places)
-    data += b"5 0 obj\n<</Type/XRef/Size 6/W[1 3 1]/Root 1 0 R/Info 4 0 R"
-    data += b"/Length %d>>\nstream\n" % len(rows) + rows + b"\nendstream\nendobj\n"
-    return data + b"startxref\n%d\n%%%%EOF\n" % places[-1]
-
-
 DRAWN = ("image/jpeg", "image/png", "image/gif", "image/tiff", "image/avif")
 PICTURES = (*DRAWN, "image/heic")  # nothing here draws the last
 DOCUMENTS = (DOCX, XLSX, PPTX, "application/pdf", "text/markdown", "text/html")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pypdf
 import pytest
+from benchmarks.label_samples import streamed_pdf
 from tests.labels.carriers import (
     LABEL,
     OTHER,
@@ -14,7 +15,6 @@ from tests.labels.carriers import (
     labels,
     page_texts,
     pdf,
-    streamed_pdf,
 )
 
 from watermark.assets import DamagedAsset

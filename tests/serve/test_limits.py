@@ -195,27 +195,31 @@ def test_whatever_a_look_does_the_next_one_works(provider: Provider) -> None:
     async def looks() -> list[str]:
         workers = Workers(provider.home.path, None, settings)
         await workers.start()
-        told = []
+        told, bills = list[str](), list[float]()
+
+        async def look(data: bytes, text: bool = False) -> dict[str, Any]:
+            return await workers.ask(data, bills.append, job="verify", text=text)
+
         try:
             [worker] = workers._all
-            asked = asyncio.create_task(workers.ask(large, job="verify", text=False))
+            asked = asyncio.create_task(look(large))
             await asyncio.sleep(0.05)
             os.kill(worker.process.pid, signal.SIGKILL)
             told.append(await reason(asked))
             # It is being replaced: one waits for it, a second is one too many.
-            waits = asyncio.create_task(workers.ask(small, job="verify", text=True))
+            waits = asyncio.create_task(look(small, text=True))
             await asyncio.sleep(0)
             with pytest.raises(Busy):
-                await workers.ask(small, job="verify", text=True)
+                await look(small, text=True)
             told.append((await waits)["report"]["verdict"])
-            told.append(await reason(workers.ask(large, job="verify", text=False)))
-            told.append(await reason(workers.ask(small, job="verify", text=True)))
+            told.append(await reason(look(large)))
+            told.append(await reason(look(small, text=True)))
             # One that ends while it has nothing to do: nobody's content is to blame.
             [worker] = workers._all
             os.kill(worker.process.pid, signal.SIGKILL)
             await worker.process.wait()
             assert workers.alive == 0
-            told.append(await reason(workers.ask(small, job="verify", text=True)))
+            told.append(await reason(look(small, text=True)))
             [worker] = workers._all
             told.append(str(workers.killed))
         finally:

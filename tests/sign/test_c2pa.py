@@ -175,6 +175,10 @@ CONTENT = {
     "application/epub+zip": b"applic",
     "video/avi": b"00dc",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": b"<Typ",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": b"<Typ",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": (
+        b"<Typ"
+    ),
 }
 
 

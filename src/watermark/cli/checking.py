@@ -34,35 +34,52 @@ def check(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="The day whose rules are meant."),
     ] = None,
+    on_market: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Since when the system is on the market; some rules come later for "
+            "older ones.",
+        ),
+    ] = None,
     trust: Annotated[
         Path | None,
-        typer.Option(metavar="PEM", help="Root certificates of trusted signers."),
+        typer.Option(
+            metavar="PEM",
+            help="Root certificates of trusted signers and time-stamp authorities.",
+        ),
     ] = None,
 ) -> None:
     """Look at a file, ours or anybody's, and say which clauses it meets.
 
     Only the file is looked at: marks are found with `wm verify`. The exit code is 12
-    where a required clause is missed, else 3 where something could not be read.
+    where a required clause is missed, else 3 where something could not be read. What no
+    file shows (`outside`) is for you to see to, and never counted as met.
     """
     from watermark import __version__
     from watermark.errors import LabelError
     from watermark.labels import sarif
     from watermark.labels.check import check as lint
+    from watermark.labels.check import not_read
 
     if as_json and as_sarif:
         raise Failure("expected one of --json and --sarif", Code.USAGE)
     anchors = trust.read_bytes() if trust is not None else b""
-    day = as_of.date() if as_of is not None else None
+    days = {
+        name: None if found is None else found.date()
+        for name, found in {"as_of": as_of, "on_market": on_market}.items()
+    }
     name, code = "+".join(regime), Code.DONE
     results: list[tuple[Path, str, Sequence[Finding]]] = []
     for file in files:
         try:
-            found = lint(file, regime, as_of=day, anchors=anchors)
+            found = lint(file, regime, anchors=anchors, **days)
         except LabelError as problem:
             raise Failure(str(problem), Code.USAGE) from problem
         except OSError as problem:
             error(f"{file}: {problem.strerror}")
             code = max(code, Code.UNREADABLE)
+            results.append((file, name, [not_read(str(problem.strerror))]))
             continue
         results.append((file, name, found))
         code = max(code, _code(found))
@@ -84,9 +101,17 @@ def _code(found: Sequence[Finding]) -> Code:
 def _show(file: Path, found: Sequence[Finding]) -> None:
     title(str(file))
     for f in found:
-        say(f.layer, f"{f.state}: {f.detail}; {f.clause}", style=_STYLES[f.state])
-    missed = [f for f in found if f.severity == "error"]
-    hint(f"{len(missed)} of {len(found)} clauses are missed or unclear.")
+        wanted = f"{f.level.name.lower()}: " if f.state in ("missed", "unclear") else ""
+        clause = f"; {f.clause}" if f.clause else ""
+        said = f"{f.state}, {wanted}{f.detail}{clause}"
+        say(f.layer, said, style=_STYLES[f.state])
+    failed = [f for f in found if f.severity == "error"]
+    missed = sum(f.state == "missed" for f in failed)
+    outside = sum(f.state == "outside" for f in found)
+    hint(
+        f"{len(found)} clauses: {missed} required ones are missed, "
+        f"{len(failed) - missed} unclear; {outside} cannot be seen in a file."
+    )
 
 
 def _to_dict(file: Path, regime: str, found: Sequence[Finding]) -> dict[str, object]:

@@ -141,6 +141,7 @@ def embed(
     With --regime the file gets every layer that this law requires, each read back, or
     it is refused with the clause. The rest of the settings stands in home.toml.
     """
+    _check_regimes(regime or [], explicit)
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
     with opened(home, passphrase(passphrase_file)) as w:
@@ -156,7 +157,7 @@ def embed(
                     force=force,
                     source=source,
                     regimes=tuple(regime or ()),
-                    explicit=_EXPLICIT[explicit] if regime else None,
+                    explicit=_EXPLICIT[explicit],
                     timestamp=None if timestamp is None else timestamp.value,
                 )
             except (
@@ -172,6 +173,19 @@ def embed(
                 continue
             _show(target, marked, signer)
     raise typer.Exit(Code.UNREADABLE if failed else Code.DONE)
+
+
+def _check_regimes(regimes: Sequence[str], explicit: ExplicitName | None) -> None:
+    """Tell a mistyped law before any file, and an option that would do nothing."""
+    from watermark.labels.regimes import load
+
+    if explicit is not None and not regimes:
+        raise Failure("--explicit found, expected with --regime only", Code.USAGE)
+    for name in regimes:
+        try:
+            load(name)
+        except LabelError as problem:
+            raise Failure(f"--regime: {problem}", Code.USAGE) from problem
 
 
 def _targets(
@@ -279,7 +293,8 @@ def _show(target: Path, marked: Marked, signer: str) -> None:
     say("record", f"{record.record_id}, {record.kind} {record.origin}")
     for layer in marked.layers:
         clauses = f"; {'; '.join(layer.clauses)}" if layer.clauses else ""
-        say(layer.name, f"{layer.state}{clauses}")
+        why = f": {layer.detail}" if layer.state != "verified" else ""
+        say(layer.name, f"{layer.state}{why}{clauses}")
     if marked.ui_hint:
         say("show with it", marked.ui_hint)
     if record.kind == "text":

@@ -83,6 +83,12 @@ def serve(
     """Serve until the process is told to end. Put a proxy with TLS in front."""
     if context.invoked_subcommand is not None:
         return
+    if "*" in proxies:
+        raise Failure(
+            "--proxy '*' believes every stranger's X-Forwarded-For, and limits none: "
+            "name the addresses or networks of your proxy, such as 10.0.0.0/8",
+            Code.USAGE,
+        )
     from watermark.home import default_path
     from watermark.serve.app import create, run
     from watermark.serve.settings import Settings

@@ -42,6 +42,7 @@ class Order:
             already, somewhere in the content; None: as the regimes say.
         notice: a spoken notice for sound.
         unmarked: the request on which a file goes out without its explicit mark.
+        own: whether the record is the caller's own, and not one that was found.
     """
 
     regimes: Sequence[str | Regime]
@@ -50,6 +51,24 @@ class Order:
     explicit: Explicit = None
     notice: Audio | None = None
     unmarked: UnmarkedRequest | None = None
+    own: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what the types do not.
+
+        Raises:
+            ValueError: no such value of `explicit`, or a request and a mark as well.
+        """
+        if self.explicit not in (None, True, False, "placed"):
+            raise ValueError(
+                f"explicit={self.explicit!r} found, expected True, False, 'placed' or "
+                "None"
+            )
+        if self.unmarked is not None and self.explicit is not False:
+            raise ValueError(
+                "unmarked= found, expected explicit=False with it: the request is for "
+                "a file without its explicit mark"
+            )
 
 
 @dataclass(slots=True)
@@ -62,9 +81,11 @@ class Job:
         record: what the file is published under; it follows the content.
         media_type: of the file.
         form: of it, of `watermark.labels.regimes.FORMS`.
+        suffix: of a text's name, "" where it has none.
         settings: what the home says of labels.
         account: what became of each layer.
         label: that was written, or empty.
+        before: labels that were there already.
         wish: the explicit mark that was written, or None.
     """
 
@@ -73,9 +94,11 @@ class Job:
     record: Record
     media_type: str
     form: str
+    suffix: str = ""
     settings: Settings = field(init=False)
     account: Account = field(init=False)
     label: bytes = b""
+    before: list[bytes] = field(default_factory=list)
     wish: explicit.Wish | None = None
 
     def __post_init__(self) -> None:
@@ -107,13 +130,24 @@ class Job:
         return texts.get(self.form, self.media_type)
 
     @property
+    def model(self) -> str:
+        """The name that the model is shown by; that of the system if it has no own."""
+        return self.record.model or facts.of_record(self.record).system
+
+    @property
+    def when(self) -> When:
+        """When the manifest is time-stamped, by the order or by the settings."""
+        stamps = self.home.credential.stamps
+        return self.order.timestamp or (stamps.when if stamps is not None else "never")
+
+    @property
     def ui_hint(self) -> str:
         """A line for the interface that shows this output."""
         filings = self.record.about.filings if self.record.about else ()
         return explicit_text.ui_hint(
             self.account.needs.wording or "AI",
             provider=self.record.provider,
-            model=self.record.model or "",
+            model=self.model,
             filing=filings[0][1] if filings else "",
         )
 
@@ -134,7 +168,7 @@ class Job:
                 said[state] = found
         if self.label:
             said["label_sha256"] = hashlib.sha256(self.label).hexdigest()
-        if self.order.timestamp == "deferred":
+        if self.when == "deferred":
             said["timestamp"] = "deferred"
         return {"label": ASSERTION, "created": True, "data": said}
 
@@ -159,7 +193,9 @@ class Job:
         about, system = self.settings.about, self.settings.system
         if self.record.about is None and about is not None:
             self.record = replace(self.record, about=about)
-        if system:
+        # An adapter names its library; what a caller's own record says is meant.
+        own = self.order.own and facts.of_record(self.record).version
+        if system and not own:
             self.record = replace(self.record, system=system)
 
     def _check_origin(self) -> None:
@@ -186,8 +222,9 @@ class Job:
         )
         account.settle(
             "filing",
-            bool(about and about.filings),
-            "no filing number: name it in home.toml, [about] filings; or say there, in "
+            bool(about and about.filings and self.model),
+            "no filing number, or no name of a model or system to show with it: name "
+            "them in home.toml, [about] filings and [label] system; or say there, in "
             "[label], public = false",
         )
         account.settle(
@@ -197,10 +234,7 @@ class Job:
         )
 
     def _check_timestamp(self) -> None:
-        when, stamps = self.order.timestamp, self.home.credential.stamps
-        if when is None and stamps is not None:
-            when = stamps.when
-        if when in (None, "never") and self.account.needs.needs("timestamp"):
+        if self.when == "never" and self.account.needs.needs("timestamp"):
             raise LabelError(
                 self.account.needs.clause("timestamp"),
                 "timestamp: no authority is known to ask: name one with `wm stamp "

@@ -7,7 +7,6 @@ import io
 from watermark import verification
 from watermark.assets.loading import Asset
 from watermark.labelling import Job
-from watermark.labelling.account import State
 from watermark.labels import containers, explicit, iptc
 from watermark.labels.regimes import Level
 from watermark.sign.stamps import When
@@ -25,22 +24,24 @@ def read_back(job: Job, data: bytes, *, signed: bool, timestamp: When) -> None:
     Raises:
         LabelError: a required layer is not there, or there are too few.
     """
+    account = job.account
     _marks(job, data)
     _explicit(job, data)
     _label(job, data)
-    account = job.account
+    _kept_marks(job, data)
+    if account.needs.level("consent") is not Level.OFF:
+        why = "a person who is shown or heard has to agree: yours to ask"
+        account.enter("consent", "outside", why)
     if not account.has("iptc"):
         there = iptc.is_there(data, job.media_type, job.record)
         account.settle("iptc", there, "the XMP that was read back says something else")
     if signed:
         account.enter("manifest", "verified", "signed, and read back")
-    else:
-        account.lack("manifest", f"{job.media_type} holds none")
     _timestamp(job, timestamp)
     account.enter("ledger", "placed", _kept(job))
     if account.needs.level("notice") is not Level.OFF:
         account.enter("notice", "declared", f"show this with it: {job.ui_hint}")
-    account.check_minimum()
+    account.check()
 
 
 def _marks(job: Job, data: bytes) -> None:
@@ -64,7 +65,7 @@ def _marks(job: Job, data: bytes) -> None:
     )
     found = {(e.scheme, e.payload or b"") for e in verification.marks(asset, setting)}
     seen = [mark for mark in marks if (mark.scheme, mark.mark_id) in found]
-    names = ", ".join(f"{mark.scheme}, key {mark.key_id}" for mark in marks)
+    names = "; ".join(f"{mark.scheme}, key {mark.key_id}" for mark in seen or marks)
     if seen:
         job.account.enter("watermark", "verified", names)
     elif any(mark.scheme in ("pixel", "wave") for mark in marks):
@@ -78,11 +79,13 @@ def _explicit(job: Job, data: bytes) -> None:
     if job.wish is None:
         return
     there = explicit.is_there(data, job.media_type, job.form, job.wish)
-    if there is False:
-        job.account.lack("explicit", "it was put in, but cannot be read back")
+    asked = job.order.explicit is True
+    if not there:
+        problem = "it was put in, but cannot be read back"
+        job.account.lack("explicit", problem, asked=asked)
         return
-    state: State = "verified" if there else "placed"
-    job.account.enter("explicit", state, job.wish.wording)
+    said = job.wish.sound if job.form == "audio" else job.wish.wording
+    job.account.enter("explicit", "verified", said)
 
 
 def _label(job: Job, data: bytes) -> None:
@@ -101,6 +104,23 @@ def _label(job: Job, data: bytes) -> None:
         + (": choose another carrier= for the manifest" if is_text else ""),
         f"ProduceID {job.record.record_id}",
     )
+
+
+def _kept_marks(job: Job, data: bytes) -> None:
+    """That a label which was there is there still, or was our own."""
+    if job.account.has("keep-marks"):
+        return
+    detail = "no label was there"
+    if job.before:
+        detail = "our own label was there, and was written anew"
+        if not job.label:
+            detail = "the label that was there stays"
+            after = containers.read(io.BytesIO(data), job.carrier)
+            if after != job.before:
+                job.account.lack("keep-marks", "the label that was there is lost")
+                return
+    more = "a manifest that was there is kept as the parent's"
+    job.account.settle("keep-marks", True, "", f"{detail}; {more}")
 
 
 def _timestamp(job: Job, timestamp: When) -> None:

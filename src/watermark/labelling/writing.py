@@ -14,6 +14,7 @@ from watermark.labels import (
     aigc,
     containers,
     explicit,
+    explicit_text,
     iptc,
     provider,
     regimes,
@@ -33,15 +34,39 @@ def write(job: Job, data: bytes) -> bytes:
     Raises:
         LabelError: a required layer cannot be written, with its clause.
     """
+    _check_before(job, data)
     _check_watermark(job, data)
     return _described(job, _labelled(job, _explicit(job, data)))
+
+
+def _check_before(job: Job, data: bytes) -> None:
+    """That no label of somebody else's would be lost."""
+    needs, account = job.account.needs, job.account
+    if job.carrier not in containers.SUPPORTED:
+        return
+    try:
+        job.before = containers.read(io.BytesIO(data), job.carrier)
+    except DamagedAsset as error:
+        account.lack("keep-marks", f"whether there is a label is not known: {error}")
+        return
+    if needs.level("label") is Level.OFF:  # none is written: what is there stays
+        return
+    found = [aigc.parse(raw).label for raw in job.before]
+    producers = {each.content_producer if each else "" for each in found}
+    others = sorted(producers - {job.settings.producer})
+    if others:
+        account.lack(
+            "keep-marks",
+            f"this file has a label of {others[0][:60]!r} already, and ours would take "
+            "its place: pass it on with propagate, or embed what your model gave",
+        )
 
 
 def _check_watermark(job: Job, data: bytes) -> None:
     """That there is a mark, or need not be."""
     if any(mark.coverage > 0 for mark in job.record.marks):
         return
-    if job.form in TEXTS and job.account.needs.level("watermark") is not Level.OFF:
+    if job.form in TEXTS and "eu" in job.account.needs.members:
         # By the tokenizer that counts most: the exemption is never stretched.
         text = data.decode()
         counts = [len(each.encode(text)) for each in job.home.tokenizers()]
@@ -63,12 +88,13 @@ def _explicit(job: Job, data: bytes) -> bytes:
     if order.explicit == "placed":
         job.account.enter("explicit", "declared", "in the content, the caller says")
         return data
-    if order.explicit is False and level is Level.REQUIRED:
+    if order.explicit is False:
         _leave_out(job)
         return data
-    if order.explicit is False or (order.explicit is None and level < Level.ON):
+    if order.explicit is None and level < Level.ON:
         return data
     try:
+        _check_suffix(job)
         wish = explicit.Wish(
             needs.wording, needs.corner, needs.sound, _notice(job, data)
         )
@@ -86,14 +112,39 @@ def _explicit(job: Job, data: bytes) -> bytes:
 
 def _leave_out(job: Job) -> None:
     """Without its mark a file goes out on the user's request only (Art. 9)."""
-    if job.order.unmarked is None:
+    needs, request = job.account.needs, job.order.unmarked
+    if not needs.needs("explicit"):
+        if request is not None:  # and no recipient is kept without a reason
+            raise LabelError(
+                unmarked.CLAUSE,
+                f"explicit: {', '.join(needs.regimes)} asks for no mark in this file, "
+                "so that none is waived: leave unmarked= out",
+            )
+        job.account.lack("explicit", "left out, as the caller asked")
+        return
+    if firm := needs.rows["explicit"].firm:
         raise LabelError(
-            f"{unmarked.CLAUSE}; {job.account.needs.clause('explicit')}",
+            "; ".join(firm),
+            "explicit: this law lets no file out without its mark, on nobody's request",
+        )
+    if request is None:
+        raise LabelError(
+            f"{unmarked.CLAUSE}; {needs.clause('explicit')}",
             "explicit: without its mark a file goes out only on the user's request, "
             "pass unmarked=UnmarkedRequest(recipient=..., agreement=...)",
         )
-    job.order.unmarked.check()
+    request.check()
     job.account.enter("explicit", "exempt", f"left out on request ({unmarked.CLAUSE})")
+
+
+def _check_suffix(job: Job) -> None:
+    """That a line at both ends does not break what reads this text."""
+    if job.form == "text" and job.suffix not in explicit_text.SUFFIXES:
+        raise LabelError(
+            explicit_text.CLAUSE,
+            f"a line of words would break a {job.suffix} file: say it in a comment, or "
+            "where it is shown, and pass explicit='placed'",
+        )
 
 
 def _notice(job: Job, data: bytes) -> Any:
@@ -134,6 +185,7 @@ def _labelled(job: Job, data: bytes) -> bytes:
             "none is known: put the one that was assigned to you into home.toml, "
             "[label] producer",
         )
+        account.lack("label", "there is no provider to name in it")
         return data
     coded = provider.is_code(producer)
     detail = producer if coded else f"{producer}: a name, and no code"

@@ -260,7 +260,7 @@ def _known(found: str, seen: list[str]) -> str:
     if lower == "serviceprovider":
         seen.append("ServiceProvider")
         return "ContentProducer"
-    seen.append(f"unknown {found[:40]}")
+    seen.append(f"unknown {found[:40].encode('utf-8', 'replace').decode()}")
     return ""
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from watermark.assets import DamagedAsset
+from watermark.assets import DamagedAsset, format_of
 from watermark.assets.loading import Asset, load
 from watermark.errors import LabelError, SigningError, UnsupportedFormat
 from watermark.labels import (
@@ -73,7 +73,7 @@ class Finding:
 
 @dataclass(slots=True)
 class _File:
-    """One file as far as it was read."""
+    """One file as far as it was read; `unread`: why its labels are not known."""
 
     asset: Asset
     source: BinaryIO
@@ -81,7 +81,8 @@ class _File:
     needs: Requirements
     anchors: bytes
     labels: list[bytes] = field(default_factory=list)
-    damage: str = ""
+    unread: str = ""
+    broken: bool = False
     manifest: ManifestResult | None = None
 
 
@@ -90,6 +91,7 @@ def check(
     regime: str | Regime | Sequence[str | Regime],
     *,
     as_of: date | None = None,
+    on_market: date | None = None,
     anchors: bytes = b"",
     trusted: Sequence[bytes] = (),
 ) -> list[Finding]:
@@ -101,21 +103,25 @@ def check(
         path: the file.
         regime: one or several.
         as_of: the day whose rules are meant; None: today.
-        anchors: PEM certificates of signers that are trusted.
+        on_market: since when the system that made it is on the market; None: not known,
+            and then the rules of new ones hold.
+        anchors: PEM certificates of signers and time-stamp authorities that are
+            trusted.
         trusted: public keys of labels that are known from elsewhere.
 
     Raises:
-        LabelError: no such regime.
+        LabelError: no such regime, or several that contradict each other.
+        KeyFileError: `anchors` are no PEM certificates.
         OSError: the file cannot be read.
     """
     wanted = [regime] if isinstance(regime, str | Regime) else list(regime)
     asset = load(path)
-    form = regimes.form_of(asset.media_type, asset.kind, path.suffix)
-    needs = regimes.requirements(
-        wanted, form, as_of=as_of or datetime.now(UTC).date(), public=True
-    )
+    told = format_of(asset.data or b"", path.suffix) or asset.media_type
+    form = regimes.form_of(told, asset.kind, path.suffix)
+    day = as_of or datetime.now(UTC).date()
+    needs = regimes.requirements(wanted, form, as_of=day, on_market=on_market)
     if asset.kind == "unknown" or asset.data is None:
-        return [Finding("file", "unclear", Level.REQUIRED, "", asset.problem)]
+        return [not_read(asset.problem)]
     file = _File(asset, io.BytesIO(asset.data), form, needs, anchors)
     _read(file)
     found = []
@@ -130,17 +136,24 @@ def check(
     return found
 
 
+def not_read(problem: str) -> Finding:
+    """What is found of a file that could not be read at all."""
+    return Finding("file", "unclear", Level.REQUIRED, "", problem)
+
+
 def _read(file: _File) -> None:
     data, asset = file.asset.data or b"", file.asset
-    if asset.problem:
-        file.damage = asset.problem
     texts = {"markdown": "text/markdown", "page": "text/html"}
     media_type = texts.get(file.form, asset.media_type)
     if media_type in containers.SUPPORTED:
         try:
             file.labels = containers.read(file.source, media_type)
         except DamagedAsset as error:
-            file.damage = str(error)
+            file.unread, file.broken = f"the container cannot be read: {error}", True
+    else:
+        file.unread = f"nothing says where a label lies in {media_type}"
+    if asset.problem:
+        file.unread, file.broken = asset.problem, True
     try:
         if asset.kind == "text":
             from watermark.sign import text
@@ -165,7 +178,7 @@ def _look(
     elif layer in ("provider-code", "security"):
         label = _parsed(file)
         if label is None:
-            yield "unclear" if file.damage else "missed", "there is no label to hold it"
+            yield "unclear" if file.unread else "missed", "no label found to hold it"
         elif layer == "security":
             yield _security(label, trusted)
         else:
@@ -181,8 +194,8 @@ def _look(
 
 
 def _label(file: _File) -> Iterator[tuple[State, str]]:
-    if file.damage:
-        yield "unclear", f"the container cannot be read: {file.damage}"
+    if file.unread:
+        yield "unclear", file.unread
         return
     if len(file.labels) != 1:
         clause = f" ({aigc.ONE_LABEL})" if file.labels else ""
@@ -194,13 +207,13 @@ def _label(file: _File) -> Iterator[tuple[State, str]]:
             continue
         bad = [each for each in read.deviations if each not in TOLERATED]
         if bad:
-            yield "missed", f"not as Annex E has it: {', '.join(bad)}"
+            yield "missed", f"not as Annex E has it: {', '.join(bad):.300}"
         else:
             odd = [e for e in read.deviations if e != "producer is no code"]
             note = f"; readers have to put up with: {', '.join(odd)}" if odd else ""
             level = aigc.LEVELS[read.label.label]
             number = read.label.produce_id
-            yield "met", f"{level} generated, ProduceID {number}{note}"
+            yield "met", f"{level} generated, ProduceID {number:.80}{note}"
 
 
 def _parsed(file: _File) -> aigc.Label | None:
@@ -249,13 +262,14 @@ def _iptc(file: _File) -> tuple[State, str]:
 
 def _explicit(file: _File) -> tuple[State, str]:
     data, media_type = file.asset.data or b"", file.asset.media_type
-    wording = file.needs.wording
-    if file.form in ("image", "video"):
-        corner = explicit.corner_of(data, media_type, wording)
-        if corner:
-            return "met", f"{wording} at {corner}"
-    elif explicit.is_there(data, media_type, file.form, explicit.Wish(wording)):
-        return "met", "Morse AI" if file.form == "audio" else wording
+    try:
+        where = explicit.find(data, media_type, file.form, file.needs.wording)
+    except UnsupportedFormat as error:
+        return "outside", f"{error}: a person has to see, or hear"
+    except (DamagedAsset, LabelError) as error:
+        return "unclear", str(error)
+    if where:
+        return "met", where
     if file.form in ("text", "markdown", "page"):
         return "missed", f"neither end says {file.needs.wording!r}"
     return "outside", "no mark of ours; whether there is another, a person has to see"
@@ -269,7 +283,7 @@ def _origin(file: _File) -> tuple[State, str]:
                 return "met", source.rpartition("/")[2]
     if label is not None and label.label in aigc.LEVELS:
         return "met", f"the label: {aigc.LEVELS[label.label]} generated"
-    return "unclear" if file.damage else "missed", "nothing says how it came to be"
+    return "unclear" if file.broken else "missed", "nothing says how it came to be"
 
 
 def _manifest(layer: str, file: _File) -> tuple[State, str]:
@@ -279,10 +293,12 @@ def _manifest(layer: str, file: _File) -> tuple[State, str]:
     if layer in ("filing", "detector") and not readable:
         return "outside", "no manifest names it; elsewhere it may be told"
     if found is None:
-        return "missed", f"{file.asset.media_type} holds no manifest"
+        return "unclear", "the file is too large to look for a manifest"
     if found.state not in ("trusted", "valid"):
         if found.state == "remote":
             return "unclear", "the manifest lies elsewhere, and is not fetched"
+        if file.broken:
+            return "unclear", f"no manifest can be read: {file.unread}"
         codes = f": {', '.join(found.codes)}" if found.codes else ""
         return "missed", f"manifest {found.state}{codes}"
     if layer == "manifest":

@@ -53,6 +53,7 @@ class Duty:
         since: from when; before that day REQUIRED is only ON.
         legacy: the same for systems that were on the market before.
         public: REQUIRED only where the service is open to the public.
+        waiver: the clause by which a user may ask for a file without it, or "".
     """
 
     layer: str
@@ -62,6 +63,7 @@ class Duty:
     since: date | None = None
     legacy: date | None = None
     public: bool = False
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,10 @@ class Regime:
         name: such as ``cn``.
         title: as people call it.
         since: when it came into force.
+        legacy: the same for systems that were on the market before; None: the same day.
         duties: its rows.
-        minimum: by form, how many layers have to be verified in the end.
+        minimum: by form, how many of `COUNTED` have to be there in the end.
+        minimum_clause: where that is written.
         retention_days: that the log is kept at least; 0: nothing is said.
         retention_limit: that the log may be kept at most; None: nothing is said.
         retention_clause: where that is written.
@@ -85,8 +89,10 @@ class Regime:
     name: str
     title: str
     since: date
+    legacy: date | None = None
     duties: tuple[Duty, ...] = ()
     minimum: Mapping[str, int] = field(default_factory=dict)
+    minimum_clause: str = ""
     retention_days: int = 0
     retention_limit: int | None = None
     retention_clause: str = ""
@@ -102,10 +108,13 @@ class Row:
     Attributes:
         level: the strictest.
         asked: level and clause of each regime.
+        waivers: of the required clauses those that a user may waive, each with the
+            clause that says so.
     """
 
     level: Level
     asked: tuple[tuple[Level, str], ...] = ()
+    waivers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clauses(self) -> tuple[str, ...]:
@@ -122,6 +131,12 @@ class Row:
         """The clauses of the strictest level in one line."""
         return "; ".join(self.clauses)
 
+    @property
+    def firm(self) -> tuple[str, ...]:
+        """Required clauses that no request of a user waives."""
+        asked = self.clauses if self.level is Level.REQUIRED else ()
+        return tuple(clause for clause in asked if clause not in self.waivers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
@@ -133,7 +148,9 @@ class Requirements:
         form: of the file.
         as_of: the day of these rules.
         rows: by layer.
-        minimum: how many of `COUNTED` have to be verified in the end.
+        forbidden: layers that must not be there, each with the clause.
+        minimum: how many of `COUNTED` have to be there in the end.
+        minimum_clause: where that is written.
         retention_days: that the log is kept at least.
         wording: of the explicit mark.
         corner: where it stands.
@@ -145,7 +162,9 @@ class Requirements:
     form: str
     as_of: date
     rows: Mapping[str, Row]
+    forbidden: Mapping[str, str]
     minimum: int
+    minimum_clause: str
     retention_days: int
     wording: str
     corner: str

@@ -17,6 +17,7 @@ from watermark.assets import DamagedAsset
 MAX_BYTES = 16 << 20
 MAX_ELEMENTS = 20_000
 MAX_DEPTH = 100
+_TEXT = 4 * MAX_BYTES  # characters held: a text counts on each level that it lies in
 
 Name = tuple[str, str]  # namespace and local name
 
@@ -117,6 +118,7 @@ class _Reader:
         self._texts: list[list[str]] = []
         self._root: Element | None = None
         self._count = 0
+        self._held = 0  # characters of text, on all levels
 
     def root(self) -> Element:
         parser = expat.ParserCreate("utf-8", " ")
@@ -156,6 +158,9 @@ class _Reader:
     def _end(self, name: str) -> None:
         element, texts = self._open.pop(), self._texts.pop()
         element.text = "".join(texts)
+        self._held += len(element.text)
+        if self._held > _TEXT:
+            raise DamagedAsset(f"XML with more than {_TEXT} characters of text found")
         if self._texts:
             self._texts[-1].append(element.text)
         if self._data[element.inner - 2 : element.inner] == b"/>":

@@ -48,7 +48,7 @@ class Wish:
 
 
 def write(data: bytes, media_type: str, form: str, wish: Wish) -> bytes:
-    """The file with its explicit mark; one that a text has already is left as it is.
+    """The file with its explicit mark; a text that has ours already stays as it is.
 
     Args:
         data: the file.
@@ -77,17 +77,14 @@ def write(data: bytes, media_type: str, form: str, wish: Wish) -> bytes:
 def is_there(data: bytes, media_type: str, form: str, wish: Wish) -> bool | None:
     """Whether the mark of `write` is there; None where a machine cannot tell.
 
-    For text and Morse any mark is found that is as the standard has it; for pictures
-    and video only our own; for a spoken notice none.
+    For text and Morse any mark is found that is as the standard has it; for pictures,
+    video and a spoken notice only our own.
     """
     try:
         if form in ("text", "markdown", "page"):
             return _in_text(data.decode(), form, wish.wording)
         if form == "audio":
-            samples, rate = audio.decode(data)
-            if wish.sound == "notice":
-                return None
-            return explicit_audio.is_heard(samples, rate)
+            return _in_sound(data, wish)
         if form in ("image", "video"):
             return bool(_corners(data, media_type, wish.wording, [wish.corner]))
     except (DamagedAsset, UnsupportedFormat, LabelError, UnicodeDecodeError):
@@ -95,18 +92,31 @@ def is_there(data: bytes, media_type: str, form: str, wish: Wish) -> bool | None
     return None
 
 
-def corner_of(data: bytes, media_type: str, wording: str) -> str:
-    """In which corner of a picture or video our words stand, or ""."""
-    try:
-        found = _corners(data, media_type, wording, explicit_image.CORNERS)
-    except (DamagedAsset, UnsupportedFormat, LabelError):
-        return ""
-    return found[0] if found else ""
+def find(data: bytes, media_type: str, form: str, wording: str) -> str:
+    """Where a mark is, in words, or "": as far as `is_there` finds them.
+
+    Raises:
+        DamagedAsset: the content cannot be decoded.
+        UnsupportedFormat: a type that is not decoded here.
+        LabelError: ffmpeg is missing, or cannot read the video.
+    """
+    if form in ("text", "markdown", "page"):
+        there = _in_text(data.decode("utf-8", "replace"), form, wording)
+        return "such words near an end" if there else ""
+    if form == "audio":
+        return "Morse AI" if _in_sound(data, Wish(wording)) else ""
+    if form not in ("image", "video"):
+        raise UnsupportedFormat(f"the content of {media_type} is not looked at here")
+    found = _corners(data, media_type, wording, explicit_image.CORNERS)
+    return f"{wording} at {found[0]}" if found else ""
 
 
 def _text(data: bytes, form: str, wording: str) -> bytes:
     text = data.decode()
-    if _in_text(text, form, wording):
+    # A text that talks of what AI generates is not marked yet: only our own words are.
+    page = form == "page"
+    own = explicit_page.is_ours if page else explicit_text.is_ours
+    if own(text, wording):
         return data
     marked = explicit_page.mark if form == "page" else explicit_text.mark
     return marked(text, wording).encode()
@@ -115,10 +125,19 @@ def _text(data: bytes, form: str, wording: str) -> bytes:
 def _in_text(text: str, form: str, wording: str) -> bool:
     page = form == "page"
     said = explicit_page.body(text).shown if page else explicit_text.shown(text)
-    head, tail = said[: explicit_text.WINDOW], said[-explicit_text.WINDOW :]
     if explicit_text.says_generated(wording):
         return explicit_text.is_marked(said)
-    return wording in head or wording in tail
+    return explicit_text.says(said, wording)
+
+
+def _in_sound(data: bytes, wish: Wish) -> bool | None:
+    samples, rate = audio.decode(data)
+    said = None
+    if wish.notice is not None and wish.sound != "morse":
+        said = explicit_audio.is_said(samples, wish.notice, rate)
+    if wish.sound == "notice" or said is False:
+        return said
+    return explicit_audio.is_heard(samples, rate)
 
 
 def _picture(data: bytes, media_type: str, wish: Wish) -> bytes:
@@ -142,6 +161,8 @@ def _sound(data: bytes, wish: Wish) -> bytes:
             "pass it as notice=Audio(samples, rate)",
         )
     notice = np.asarray(wish.notice, np.float32) if spoken else None
+    if notice is not None:
+        explicit_audio.check_notice(notice, rate)
     return explicit_audio.place(data, before=notice, after=morse)
 
 

@@ -27,7 +27,9 @@ RAMP = 0.005  # seconds, so that the tone does not click
 PAUSE = 0.3  # seconds of silence between a sound and its mark
 _UNITS = (1, 1, 3, 3, 1, 1, 1)  # on, off, on ...: A is short long, I is short short
 
-MAX_SECONDS = 20.0  # a notice is a sentence
+MIN_SECONDS, MAX_SECONDS = 0.5, 20.0  # a notice is some words, or a sentence
+QUIETEST = 10 ** (-30 / 20)  # of full scale: a notice's loudest sample at least
+ALIKE = 0.95  # correlation of a notice with what 8 bits a sample leave of it
 SEARCHED = 10.0  # seconds at either end that are listened to
 _WINDOW, _HOP = 0.02, 0.005  # seconds
 
@@ -76,6 +78,52 @@ def is_heard(samples: NDArray[np.floating], rate: int) -> bool:
     count = round(SEARCHED * rate)
     ends = [mono] if len(mono) <= 2 * count else [mono[:count], mono[-count:]]
     return any(_has_rhythm(_tones(end, rate)) for end in ends)
+
+
+def check_notice(notice: NDArray[np.floating], rate: int) -> None:
+    """Return if this is a notice that somebody can hear.
+
+    Args:
+        notice: (n,) in [-1, 1].
+        rate: samples per second.
+
+    Raises:
+        LabelError: not one channel, not finite, too short or long, or silent.
+    """
+    if notice.ndim != 1 or not np.isfinite(notice).all():
+        raise LabelError(
+            CLAUSE, f"a notice of shape {notice.shape} found, expected one channel"
+        )
+    if not MIN_SECONDS <= len(notice) / rate <= MAX_SECONDS:
+        raise LabelError(
+            CLAUSE,
+            f"a notice of {len(notice) / rate:.2f} seconds found, expected "
+            f"{MIN_SECONDS:g} to {MAX_SECONDS:g}",
+        )
+    if np.abs(notice).max() < QUIETEST:
+        raise LabelError(
+            CLAUSE, "a notice that nobody hears found, expected -30 dBFS at its loudest"
+        )
+
+
+def is_said(
+    samples: NDArray[np.floating], notice: NDArray[np.floating], rate: int
+) -> bool:
+    """Whether a sound begins with this notice.
+
+    Args:
+        samples: (n,) or (n, channels).
+        notice: (n,), as it was put before them.
+        rate: samples per second, of both.
+    """
+    start = np.asarray(samples[: len(notice)], np.float64)
+    start = start.mean(axis=1) if start.ndim == 2 else start
+    check_notice(notice, rate)
+    if len(start) < len(notice):
+        return False
+    said = np.clip(np.asarray(notice, np.float64), -1, 1)
+    norm = np.sqrt((start @ start) * (said @ said))
+    return bool(start @ said > ALIKE * norm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,17 @@ def mark(page: str, wording: str = WORDING) -> str:
     return page[: found.start] + paragraph + inside + paragraph + page[found.end :]
 
 
+def is_ours(page: str, wording: str) -> bool:
+    """Whether `mark` with these words left its paragraph at both ends."""
+    found, paragraph = body(page), f"<p>{wording}</p>"
+    inside = page[found.start : found.end]
+    return (
+        len(inside) >= 2 * len(paragraph)
+        and inside.startswith(paragraph)
+        and inside.endswith(paragraph)
+    )
+
+
 def body(page: str) -> Body:
     """Where the body is, and what is shown of it. Never raises."""
     start, end, at = 0, len(page), 0

@@ -13,6 +13,7 @@ from watermark.errors import LabelError
 CLAUSE = "GB 45438-2025, 5.1"
 WORDING = "AI生成"
 WINDOW = 64  # characters at either end in which readers look for it
+SUFFIXES = ("", ".txt", ".text")  # plain text that a line at either end does not break
 
 # AI is a word of its own: not the one in "chair".
 _AI = re.compile(r"人工智能|(?<![0-9A-Za-z])AI(?![0-9A-Za-z])")
@@ -41,6 +42,22 @@ def is_marked(text: str) -> bool:
     """Whether a text says so within the first or last `WINDOW` characters shown."""
     text = shown(text)
     return says_generated(text[:WINDOW]) or says_generated(text[-WINDOW:])
+
+
+def says(said: str, wording: str) -> bool:
+    """Whether these very words stand within `WINDOW` characters of either end.
+
+    >>> says("MAIL", "AI"), says("AI: a picture", "AI")
+    (False, True)
+    """
+    words = re.compile(rf"(?<![0-9A-Za-z]){re.escape(wording)}(?![0-9A-Za-z])")
+    return bool(words.search(said[:WINDOW]) or words.search(said[-WINDOW:]))
+
+
+def is_ours(text: str, wording: str) -> bool:
+    """Whether `mark` with these words left its line at both ends."""
+    lines = shown(text).splitlines()
+    return len(lines) > 1 and lines[0].strip() == lines[-1].strip() == wording
 
 
 def mark(text: str, wording: str = WORDING) -> str:

@@ -6,6 +6,7 @@ version of the system, (C) when it was made or altered, (D) a unique identifier.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,9 @@ from watermark.record import Record
 from watermark.sign import claims, jumbf
 
 CLAUSE = "Bus. & Prof. Code, 22757.3(b)(1)"
+# A version begins with a figure: what adapters write behind the slash, a class of their
+# library's, is none.
+_VERSION = re.compile(r"v?\d\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ class Facts:
 
 def of_record(record: Record) -> Facts:
     """The facts as a record has them: what a mark leads to through the ledger."""
-    name, slash, version = record.system.rpartition("/")
-    system = (name, version) if slash and name else (record.system, "")
+    name, _, version = record.system.rpartition("/")
+    known = name and _VERSION.fullmatch(version)
+    system = (name, version) if known else (record.system, "")
     return Facts(record.provider, *system, record.created_at, record.record_id)
 
 
@@ -75,7 +80,7 @@ def of_manifest(store: bytes) -> Facts:
             _time(actions[0].get("when", "")),
             str(record["record_id"]),
         )
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise SigningError(f"this manifest says less than ours: {error!r}") from error
 
 

@@ -19,6 +19,7 @@ GENERATION, PROPAGATION = "1", "2"
 SERVICES = {GENERATION: "generation", PROPAGATION: "propagation", "0": "none named"}
 
 _CODE = re.compile(r"[0-9A-Z]{27}")
+_MISTYPED = re.compile(r"00[0-9A-Za-z]{20,30}")  # no name of anybody's
 _CREDIT_CODE = "GB 32100-2015"
 _ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"  # without I, O, S, V, Z
 
@@ -78,8 +79,8 @@ class ProviderCode:
 
 
 def is_code(producer: str) -> bool:
-    """Whether this is meant as a code, and not as a name."""
-    return _CODE.fullmatch(producer) is not None
+    """Whether this is meant as a code, mistyped or not, and not as a name."""
+    return any(form.fullmatch(producer) for form in (_CODE, _MISTYPED))
 
 
 def check_character(number: str) -> str:

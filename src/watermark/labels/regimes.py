@@ -84,7 +84,10 @@ def requirements(
             level = _level(duty, regime, as_of, on_market, public)
             before = rows.get(duty.layer, Row(Level.OFF))
             asked = dict.fromkeys((*before.asked, (level, duty.clause)))
-            rows[duty.layer] = Row(max(level, before.level), tuple(asked))
+            waivers = dict(before.waivers)
+            if duty.waiver:
+                waivers[duty.clause] = duty.waiver
+            rows[duty.layer] = Row(max(level, before.level), tuple(asked), waivers)
     for layer, clause in against.items():
         row = rows.pop(layer, Row(Level.OFF))
         if row.level is Level.REQUIRED:
@@ -93,16 +96,19 @@ def requirements(
                 f"{layer} is required by the one and forbidden by the other: these "
                 "regimes cannot be met by one file",
             )
+    most = max(chosen, key=lambda r: _minimum(r, form, as_of, on_market))
     return Requirements(
         regimes=tuple(r if isinstance(r, str) else r.name for r in regimes),
         members=frozenset(r.name for r in chosen),
         form=form,
         as_of=as_of,
         rows=rows,
-        minimum=max(r.minimum.get(form, 0) for r in chosen),
+        forbidden=against,
+        minimum=_minimum(most, form, as_of, on_market),
+        minimum_clause=most.minimum_clause or most.title,
         retention_days=_retention(chosen),
         wording=_wording(chosen, form),
-        corner=next((r.corner for r in chosen if _asks(r, form)), "bottom-right"),
+        corner=next((r for r in chosen if _asks(r, form)), chosen[0]).corner,
         sound=_sound(chosen, form),
     )
 
@@ -135,11 +141,23 @@ def _level(
 ) -> Level:
     level = duty.level or Level.OFF
     start = duty.since or regime.since
-    if duty.legacy and on_market is not None and on_market < regime.since:
+    if duty.legacy and _is_legacy(regime, on_market):
         start = duty.legacy
     if as_of < start or (duty.public and not public):
         return min(level, Level.ON)
     return level
+
+
+def _is_legacy(regime: Regime, on_market: date | None) -> bool:
+    return on_market is not None and on_market < regime.since
+
+
+def _minimum(regime: Regime, form: str, as_of: date, on_market: date | None) -> int:
+    """How many layers a regime wants; none before it is in force."""
+    start = regime.since
+    if regime.legacy and _is_legacy(regime, on_market):
+        start = regime.legacy
+    return regime.minimum.get(form, 0) if as_of >= start else 0
 
 
 def _retention(chosen: Sequence[Regime]) -> int:
@@ -199,8 +217,10 @@ def _regime(name: str) -> Regime:
         name=name,
         title=row["title"],
         since=row["since"],
+        legacy=row.get("legacy"),
         duties=tuple(_duty(k, v, forms) for k, v in row.get("duty", {}).items()),
         minimum=row.get("minimum", {}),
+        minimum_clause=row.get("minimum_clause", ""),
         retention_days=row.get("retention_days", 0),
         wording=row["wording"],
         corner=row["corner"],
@@ -218,4 +238,5 @@ def _duty(layer: str, row: dict[str, Any], forms: tuple[str, ...]) -> Duty:
         since=row.get("since"),
         legacy=row.get("legacy"),
         public=row.get("public", False),
+        waiver=row.get("waiver", ""),
     )

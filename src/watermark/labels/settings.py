@@ -24,7 +24,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
-from watermark.errors import HomeError
+from watermark.errors import HomeError, LabelError
 from watermark.labels import provider, security, sm2
 from watermark.record import Provider
 from watermark.sign.credential import Credential
@@ -62,7 +62,7 @@ class Settings:
 
         Raises:
             HomeError: the file cannot be read, or a value is of the wrong type.
-            LabelError: the code is mistyped.
+            LabelError: the code is mistyped, or is for propagation.
         """
         path = folder / FILE
         try:
@@ -95,12 +95,20 @@ class Settings:
 def _producer(label: dict[str, Any]) -> str:
     producer = _text(label, "producer")
     if provider.is_code(producer):
-        provider.ProviderCode.parse(producer)
+        code = provider.ProviderCode.parse(producer)
+        if code.service == provider.PROPAGATION:
+            raise LabelError(
+                provider.CLAUSE,
+                f"{code} is a code for propagation, expected one for generation: a "
+                "platform names its own in `propagate`",
+            )
     return producer
 
 
 def _about(table: dict[str, Any], name: str) -> Provider:
     filings = table.get("filings", [])
+    if not all(_text(f, "authority") and _text(f, "number") for f in filings):
+        raise ValueError("each of filings needs an authority and a number")
     return Provider(
         name=name,
         url=_text(table, "url"),

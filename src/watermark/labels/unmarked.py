@@ -7,6 +7,7 @@ keeps who got it for six months at least. The label in the metadata stays.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from watermark.errors import LabelError
 from watermark.record import utc_now
@@ -44,7 +45,15 @@ class UnmarkedRequest:
         Raises:
             LabelError: something is not.
         """
-        for name in ("recipient", "agreement", "requested_at"):
+        try:
+            datetime.fromisoformat(self.requested_at)
+        except (ValueError, TypeError):
+            raise LabelError(
+                CLAUSE,
+                f"requested_at is {self.requested_at!r:.40}, expected a time such as "
+                "2026-11-23T09:00:00Z",
+            ) from None
+        for name in ("recipient", "agreement"):
             if not str(getattr(self, name)).strip():
                 raise LabelError(
                     CLAUSE,

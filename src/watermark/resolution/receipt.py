@@ -58,6 +58,9 @@ def verify(
 ) -> Row:
     """Check a receipt against the log's public key, from a place you trust.
 
+    Proven are the manifest's id, its SHA-256 and its entry in the log. The URIs are
+    words of whoever handed the receipt over: they say where to ask, and no more.
+
     Args:
         receipt: as a repository gave it.
         verifier: ``name+keyid+base64``; the key in the receipt itself proves nothing.
@@ -105,6 +108,10 @@ def _checked(receipt: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             f"{', '.join(sorted(_FIELDS))}"
         )
     repository, anchor = receipt["repository"], receipt["anchor"]
+    if receipt["@context"] != CONTEXT:  # another could give every name another meaning
+        raise VerificationError(
+            f"found the context {receipt['@context']!r:.200}, expected {CONTEXT}"
+        )
     if receipt["@type"] != TYPE:
         raise VerificationError(
             f"found the type {receipt['@type']!r:.80}, expected {TYPE}"

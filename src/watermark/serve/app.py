@@ -17,6 +17,7 @@ try:
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import PlainTextResponse, Response
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 except ImportError as error:
     raise MissingDependency("fastapi", "serve") from error
 if find_spec("python_multipart") is None:  # what Starlette reads forms with
@@ -87,11 +88,13 @@ def create(
             HTTPException: problems.on_http,
             RequestValidationError: problems.on_validation,
             StoreError: problems.on_store,
-            Exception: problems.on_bug,
+            ClientDisconnect: problems.on_gone,
         },
     )
     app.state.service = service
-    app.add_middleware(Guard, settings=chosen, gauges=service.gauges)
+    app.add_middleware(
+        Guard, settings=chosen, gauges=service.gauges, budget=service.budget
+    )
     app.include_router(api.router)
     app.include_router(looks.router)
     _add_health(app)

@@ -24,6 +24,7 @@ from watermark.errors import StoreError, WatermarkError
 from watermark.home import Home
 from watermark.report import Report
 from watermark.serve import tree
+from watermark.serve.repository import Repository
 from watermark.sign import c2pa
 from watermark.sign.manifest import CONTENT_HASH_CODES, SIGNER_UNKNOWN
 from watermark.verifier import Verifier
@@ -43,6 +44,7 @@ class Examiner:
     def __init__(self, home: Home, effort: str) -> None:
         self._home = home
         self._verify = Verifier(home, effort=effort)
+        self._repository = Repository(home.ledger, home.path)  # none that is withdrawn
 
     def verify(self, body: bytes, *, text: bool) -> dict[str, Any]:
         """The report on a content, and what is shown with it.
@@ -67,7 +69,7 @@ class Examiner:
         """Of the manifest that the file has, and of those that its mark led to."""
         said = [e for e in report.evidence if e.layer == "manifest"]
         lost = [e.detail for e in said if e.state == "recovered"][:MAX_TREES]
-        stores = [self._home.ledger.manifest(name) for name in lost]
+        stores = [self._repository.manifest(name) for name in lost]
         if {e.state for e in said} & {"trusted", "valid", "invalid"}:
             stores.insert(0, self._embedded(asset))
         found = [tree.read(store) for store in stores if store]

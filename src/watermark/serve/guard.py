@@ -9,12 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watermark.resolution.messages import MAX_MANIFEST
 from watermark.serve.gauges import OTHER, Gauges
-from watermark.serve.limits import Body, Budget, too_large
+from watermark.serve.limits import Body, Budget, asker, too_large
 from watermark.serve.problems import Problem, answer
-from watermark.serve.settings import Settings
+from watermark.serve.settings import FORM_BYTES, Settings
 
 JSON_BYTES = 64 << 10  # of a query; a receipt has some thousand
-FORM_BYTES = 64 << 10  # of a form, beside the content in it
 CONTENTS = ("/matches/byContent", "/v1/verify", "/verify")
 
 # Nothing of another origin is loaded, nothing is framed, nothing is kept.
@@ -33,9 +32,11 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 class Guard:
     """Stands before the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, gauges: Gauges) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, gauges: Gauges, budget: Budget
+    ) -> None:
         self._app, self._settings, self._gauges = app, settings, gauges
-        self.budget = Budget(settings.in_flight)
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with limits."""
@@ -43,11 +44,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         most = self._most(scope["path"])
+        host, _ = scope.get("client") or ("", 0)
         body = Body(
             receive,
             most=most,
             seconds=self._settings.body_seconds,
-            budget=self.budget,
+            budget=self._budget,
+            who=asker(host),
         )
         status = [0]
 
@@ -63,11 +66,16 @@ class Guard:
         self._gauges.in_flight += 1
         try:
             stated = Headers(scope=scope).get("content-length", "0")
-            if stated.isdigit() and int(stated[:18]) > most:
+            if stated.isdecimal() and int(stated[:18]) > most:
                 problem = too_large(most)  # told before it is sent
                 await _problem(problem)(scope, receive, told)
             else:
                 await self._app(scope, body.receive, told)
+        except Exception:  # the server's log has it, and the client no word of it
+            if not status[0]:
+                bug = answer(500, "bug", "this is a bug: please report it")
+                await bug(scope, receive, told)
+            raise
         finally:
             body.close()
             self._gauges.in_flight -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -10,15 +11,16 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from watermark.errors import WatermarkError
 from watermark.serve import page, signed, words
-from watermark.serve.guard import FORM_BYTES
 from watermark.serve.problems import Problem, malformed, not_found
-from watermark.serve.settings import MIB
+from watermark.serve.settings import FORM_BYTES, MIB
 from watermark.serve.state import FULL, State, bearer, state
+from watermark.serve.workers import Bill
 
 STATIC = {
     "style.css": "text/css; charset=utf-8",
@@ -66,8 +68,7 @@ async def from_form(request: Request) -> HTMLResponse:
     try:
         sent = await _sent(request, service)
         scopes = service.scopes(sent.token)
-        service.admit(request, scopes)
-        seen = await _look(service, sent)
+        seen = await _look(service, sent, service.admit(request, scopes))
     except Problem as problem:
         title = "This could not be checked"
         html = page.problem(provider, title, str(problem.detail))
@@ -105,12 +106,12 @@ async def from_body(request: Request) -> Response:
     """
     service = state(request)
     scopes = service.scopes(bearer(request))
-    service.admit(request, scopes)
+    bill = service.admit(request, scopes)
     sent = Sent(await request.body(), text=False)
-    seen = await _look(service, sent)
+    seen = await _look(service, sent, bill)
     full = FULL in scopes
     if signed.MEDIA_TYPE not in request.headers.get("accept", ""):
-        return JSONResponse(_report(seen, full))
+        return Ascii(_report(seen, full))
     try:
         jws = await _signed(service, sent, seen, full)
     except WatermarkError:
@@ -119,11 +120,12 @@ async def from_body(request: Request) -> Response:
     return Response(jws, media_type=signed.MEDIA_TYPE)
 
 
-async def _look(service: State, sent: Sent) -> dict[str, Any]:
+async def _look(service: State, sent: Sent, bill: Bill) -> dict[str, Any]:
     if not sent.data:
         raise malformed("there is nothing to check: choose a file or paste a text")
-    seen = await service.ask(sent.data, job="verify", text=sent.text)
-    service.gauges.verdicts[seen["report"]["verdict"]] += 1
+    seen = await service.ask(sent.data, bill, job="verify", text=sent.text)
+    # As anybody may see it: who reads the metrics has no token.
+    service.gauges.verdicts[words.verdict(seen["report"])] += 1
     seen["report"]["sha256"] = hashlib.sha256(sent.data).hexdigest()  # of texts too
     return seen
 
@@ -144,6 +146,14 @@ async def _signed(service: State, sent: Sent, seen: dict[str, Any], full: bool) 
     )
 
 
+class Ascii(JSONResponse):
+    """JSON that can always be sent: what strangers wrote may hold half a character."""
+
+    def render(self, content: Any) -> bytes:
+        """As bytes."""
+        return json.dumps(content, allow_nan=False).encode()
+
+
 class _Parser(MultiPartParser):
     """Keeps what is sent in memory: nothing is written to a disk."""
 
@@ -155,6 +165,10 @@ async def _sent(request: Request, service: State) -> Sent:
     kind = request.headers.get("content-type", "").lower()
     if not kind.startswith("multipart/form-data"):
         raise malformed("expected a form (multipart/form-data)")
+    # Some of Python's codecs take hours: punycode's time grows with the square.
+    _, options = parse_options_header(kind)
+    if options.get(b"charset", b"utf-8") != b"utf-8":
+        raise malformed("expected a form in UTF-8")
     most = service.settings.content
     parser = _Parser(
         request.headers,

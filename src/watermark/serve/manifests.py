@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -24,7 +25,7 @@ from watermark.serve.parameters import (
 )
 from watermark.serve.problems import malformed, not_found
 from watermark.serve.repository import Ambiguous, Facts, Taken, Unknown
-from watermark.serve.state import state
+from watermark.serve.state import free, state
 from watermark.serve.tree import active_only
 
 router = APIRouter()
@@ -53,7 +54,7 @@ async def post_manifest(
     if declared.lower() != C2PA:
         raise malformed(f"the body is {declared[:80]!r}, expected {C2PA}")
     store = await request.body()
-    seen = await service.ask(store, job="manifest")
+    seen = await service.ask(store, free, job="manifest")
     if not seen["sound"]:
         codes = ", ".join(seen["codes"][:8]) or "no hard binding"
         raise malformed(f"this is no sound manifest store: {codes}"[:500])
@@ -129,12 +130,16 @@ async def get_receipt(
     return {**found, **_verified(found, repository.verifier)}
 
 
-@router.post("/manifests/{manifestId}/receipts", responses=responses(400, 404, 500))
+@router.post(
+    "/manifests/{manifestId}/receipts",
+    responses=responses(400, 404, 500),
+    response_model=Json,
+)
 async def post_receipt(
     request: Request,
     manifestId: str,  # noqa: N803
     given: Annotated[Json, Body()],
-) -> Json:
+) -> Response:
     """Whether a receipt is one of this log's, for this manifest."""
     state(request).require(request, FETCH, open=True)
     name = manifest_id_of(manifestId)
@@ -144,7 +149,12 @@ async def post_receipt(
     store = await run_in_threadpool(repository.manifest, name)
     if store is None:
         raise not_found("manifest")
-    return {**given, **_verified(given, repository.verifier, name, store)}
+    found = _verified(given, repository.verifier, name, store)
+    try:  # a stranger's JSON: it may be too deep, or hold half a character
+        data = json.dumps({**given, **found}, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise malformed("the body is no manifestReceipt") from None
+    return Response(data, media_type="application/json")
 
 
 def _verified(

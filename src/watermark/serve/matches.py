@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 from watermark.record import Mark
 from watermark.resolution import messages
 from watermark.resolution.messages import Match
+from watermark.serve.limits import asker
 from watermark.serve.parameters import (
     FETCH,
     Json,
@@ -24,8 +26,9 @@ from watermark.serve.parameters import (
 )
 from watermark.serve.problems import Problem, malformed
 from watermark.serve.repository import Repository, watermarks
-from watermark.serve.state import bearer, state
+from watermark.serve.state import address, bearer, state
 from watermark.serve.words import fires
+from watermark.serve.workers import Bill
 from watermark.sign import fetching
 from watermark.sign.fetching import FetchError
 
@@ -90,8 +93,9 @@ async def post_by_content(
         raise _unsupported("expected the media type of an image, a sound, a text ...")
     hint = _hint(hint_alg, hint_value)
     check_alg(alg)
-    _admit(request)
-    return await _by_content(request, await request.body(), alg, results, hint)
+    bill = _admit(request)
+    data = await request.body()
+    return await _by_content(request, data, bill, alg, results, hint)
 
 
 @router.post("/matches/byReference", responses=responses(400, 403, 500))
@@ -113,7 +117,10 @@ async def post_by_reference(
         raise Problem(403, "reference-refused", "nothing is fetched from that host")
     if asked.asset_length > service.settings.content:
         raise malformed(f"at most {service.settings.content} bytes are fetched")
-    _admit(request)
+    bill = _admit(request)
+    # What is fetched counts among what is sent, before it is there.
+    who = asker(address(request))
+    service.budget.take(asked.asset_length, who)
     try:
         # No redirect is followed, and the address that was checked is the one asked.
         data = await run_in_threadpool(
@@ -124,9 +131,15 @@ async def post_by_reference(
             https_only=True,
             public_only=not service.settings.private_references,
         )
+        return await _by_content(request, data, bill, alg, results, hint)
     except FetchError:
         raise malformed("the reference cannot be fetched") from None
-    return await _by_content(request, data, alg, results, hint)
+    except Problem as problem:
+        if problem.status_code != HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            raise
+        raise malformed(problem.detail) from None  # this route has no 415
+    finally:
+        service.budget.give(asked.asset_length, who)
 
 
 async def _by_binding(request: Request, alg: str, value: str, results: int) -> Json:
@@ -139,12 +152,13 @@ async def _by_binding(request: Request, alg: str, value: str, results: int) -> J
 async def _by_content(
     request: Request,
     data: bytes,
+    bill: Bill,
     alg: str | None,
     results: int,
     hint: tuple[str, bytes] | None,
 ) -> Json:
     service = state(request)
-    seen = await service.ask(data, job="verify", text=False)
+    seen = await service.ask(data, bill, job="verify", text=False)
     report = seen["report"]
     marks = [e for e in report["evidence"] if e["layer"] == "mark"]
     if not seen["media_type"] or (
@@ -189,9 +203,9 @@ async def get_algorithms(request: Request) -> Json:
     return {"watermarks": [{"alg": alg} for alg in watermarks()], "fingerprints": []}
 
 
-def _admit(request: Request) -> None:
+def _admit(request: Request) -> Bill:
     service = state(request)
-    service.admit(request, service.scopes(bearer(request)))
+    return service.admit(request, service.scopes(bearer(request)))
 
 
 def _hint(alg: str | None, value: str | None) -> tuple[str, bytes] | None:

@@ -76,7 +76,7 @@ def report(
     """
     found, max_fpr = seen["report"], seen["max_fpr"]
     public = words.public(found, max_fpr)
-    verdict = found["verdict"]
+    verdict = found["verdict"] if full else public["verdict"]
     listed = [
         tag("li", tag("code", code), " ", visible(sentence))
         for code, sentence in words.reasons(found, full=full)

@@ -159,7 +159,10 @@ def manifests(nodes: list[_Json]) -> Markup | None:
         return None
     heading = "What the manifest says" if len(nodes) == 1 else "What the manifests say"
     return tag(
-        "section", tag("h2", heading), tag("ul", *map(_node, nodes), class_="tree")
+        "section",
+        tag("h2", heading),
+        tag("p", "In its own words; whether they hold is told above.", class_="hint"),
+        tag("ul", *map(_node, nodes), class_="tree"),
     )
 
 

@@ -87,6 +87,6 @@ async def on_store(_: Request, error: Exception) -> Response:
     return answer(status, "repository-unavailable", detail, headers)
 
 
-async def on_bug(_: Request, error: Exception) -> Response:
-    """What nobody foresaw; the server's log has it."""
-    return answer(500, "bug", "this is a bug: please report it")
+async def on_gone(_: Request, error: Exception) -> Response:
+    """The caller left before the body was there: nobody reads this."""
+    return answer(400, "malformed-request", "the body did not arrive")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,7 @@ class Repository:
             StoreError: it cannot be read or written.
         """
         self._ledger, self._path = ledger, folder / FILE
+        self._adding = threading.Lock()
         with self._open() as connection:
             connection.executescript(_TABLES)
 
@@ -146,17 +148,18 @@ class Repository:
             Taken: the id is another manifest's.
             StoreError: it cannot be written.
         """
-        kept = self._ledger.manifest(facts.manifest_id)
-        if kept is not None and kept != store:
-            raise Taken(facts.manifest_id)
-        if kept is None:
-            entry = Entry(
-                event="published",
-                record=self._record(facts),
-                manifest_id=facts.manifest_id,
-                manifest=store,
-            )
-            self._ledger.append([entry])
+        with self._adding:  # of two at one time the second finds the first
+            kept = self._ledger.manifest(facts.manifest_id)
+            if kept is not None and kept != store:
+                raise Taken(facts.manifest_id)
+            if kept is None:
+                entry = Entry(
+                    event="published",
+                    record=self._record(facts),
+                    manifest_id=facts.manifest_id,
+                    manifest=store,
+                )
+                self._ledger.append([entry])
         with self._open() as connection:
             connection.execute(
                 "DELETE FROM withdrawn WHERE manifest_id=?", (facts.manifest_id,)
@@ -176,7 +179,11 @@ class Repository:
         self._expect(manifest_id)
         with self._open() as connection:
             row = (manifest_id, utc_now())
-            connection.execute("INSERT INTO withdrawn VALUES (?, ?)", row)
+            done = connection.execute(
+                "INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", row
+            )
+            if not done.rowcount:  # somebody else did, a moment ago
+                raise Unknown
             connection.execute("DELETE FROM link WHERE manifest_id=?", (manifest_id,))
 
     def bind(self, alg: str | None, value: bytes, manifest_id: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 MIB = 1 << 20
+FORM_BYTES = 64 << 10  # of a form, beside the content in it
 EFFORTS = ("quick", "normal", "thorough")
 
 

@@ -102,6 +102,10 @@ def verify(jws: str, *, anchors: bytes) -> dict[str, Any]:
         jws: compact.
         anchors: PEM certificates that you trust.
 
+    Returns:
+        The payload, and in ``signer`` the organisation in the certificate that signed
+        it: where `anchors` vouch for several, look whether it is the one you mean.
+
     Raises:
         VerificationError: anything at all is wrong.
         Unreadable: `anchors` are no certificates.
@@ -111,24 +115,42 @@ def verify(jws: str, *, anchors: bytes) -> dict[str, Any]:
     if len(parts) != 3:
         raise VerificationError("this is no compact JWS: expected three parts")
     header, payload = _decode(parts[0]), _decode(parts[1])
-    certificates = _certificates(header)
+    certificates, key = _certificates(header)
     if header.get("typ") != TYPE or payload.get("schema") != SCHEMA or "crit" in header:
         raise VerificationError(
             f"found a JWS of type {header.get('typ')!r:.80}, expected {TYPE}"
         )
     message = f"{parts[0]}.{parts[1]}".encode()
-    _check(header.get("alg"), certificates[0].public_key(), _bytes(parts[2]), message)
+    _check(header.get("alg"), key, _bytes(parts[2]), message)
     try:
         when = datetime.strptime(str(payload["time"]), "%Y-%m-%dT%H:%M:%SZ")
     except (KeyError, ValueError) as error:
         raise VerificationError(f"the report names no time: {error}") from error
     leaf, others = certificates[0], certificates[1:]
+    _check_purpose(leaf)
     if chain.path(leaf, others, trusted, when.replace(tzinfo=UTC)) is None:
         raise VerificationError(
             f"the report is signed by {chain.name(leaf)!r}, who leads to none of the "
             "certificates that you trust"
         )
-    return payload
+    return {**payload, "signer": chain.organisation(leaf)}
+
+
+def _check_purpose(leaf: x509.Certificate) -> None:
+    """Raise if this is a certificate of something else, such as a web server's."""
+    try:
+        usage = chain.extension(leaf, x509.ExtendedKeyUsage)
+        basic = chain.extension(leaf, x509.BasicConstraints)
+    except Exception as error:  # extensions that cannot be read
+        raise VerificationError(f"x5c cannot be read: {error!r:.200}") from error
+    if basic is not None and basic.ca:
+        raise VerificationError("the report is signed by a CA itself, expected a leaf")
+    if usage is None or not set(usage) & set(chain.PURPOSES):
+        found = ", ".join(purpose.dotted_string for purpose in usage or ()) or "none"
+        wanted = ", ".join(purpose.dotted_string for purpose in chain.PURPOSES)
+        raise VerificationError(
+            f"the certificate's purposes are {found[:200]}, expected one of {wanted}"
+        )
 
 
 def _check(algorithm: object, key: Any, signature: bytes, message: bytes) -> None:
@@ -156,17 +178,18 @@ def _check(algorithm: object, key: Any, signature: bytes, message: bytes) -> Non
     raise VerificationError(f"the algorithm {name!r:.40} is not for this key")
 
 
-def _certificates(header: dict[str, Any]) -> tuple[x509.Certificate, ...]:
+def _certificates(header: dict[str, Any]) -> tuple[tuple[x509.Certificate, ...], Any]:
+    """What a report carries, and the public key of the first."""
     encoded = header.get("x5c")
     if not isinstance(encoded, list) or not 1 <= len(encoded) <= chain.MAX_CHAIN:
         raise VerificationError("the report carries no certificates (x5c)")
     try:
-        found = tuple(
-            x509.load_der_x509_certificate(base64.b64decode(each, validate=True))
-            for each in encoded
-        )
-        chain.name(found[0])
-        return found
+        data = [base64.b64decode(each, validate=True) for each in encoded]
+        found = chain.load_der(data)
+        if len(found) != len(data):
+            raise ValueError(f"{len(data) - len(found)} certificates are damaged")
+        chain.organisation(found[0])
+        return found, found[0].public_key()  # of an algorithm that is not known: raises
     except Exception as error:  # what hostile certificates raise
         raise VerificationError(f"x5c cannot be read: {error!r:.200}") from error
 

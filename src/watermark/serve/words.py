@@ -2,7 +2,8 @@
 
 Whoever may ask a detector as often as they like can remove a mark by watching its
 numbers. Without a token a report is therefore coarse: what was found in each layer, by
-the threshold that decides, and no number, place or detail from which to climb.
+the threshold that decides, and no number, place or detail from which to climb. That a
+mark is there but too weak is such a detail, and so is the verdict that follows from it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Any
 SCHEMA = "watermark.publicreport/1"
 
 MEANING = {
-    "MARKED": "A mark was found in the content itself: it, or what it was made "
-    "from, came from a system that holds the key.",
-    "SIGNED": "No mark decides, but a trusted signature or the provider's own ledger "
-    "says that this was generated.",
+    "MARKED": "A mark was found in the content itself. All of it, a part of it, or "
+    "what it was made from came from a system that holds the key, unless the mark was "
+    "copied or forged.",
+    "SIGNED": "No mark decides, but there is more to go by: a manifest signed by "
+    "somebody who is trusted here, or an entry in the provider's own ledger. What they "
+    "say of its origin stands below.",
     "INCONCLUSIVE": "What was looked at does not decide.",
     "NO_EVIDENCE": "Every layer that is checked here was looked at, and nothing was "
-    "found. This does not say who or what made it.",
+    "found that decides. This does not say who or what made it.",
     "CONFLICT": "What was found contradicts itself.",
 }
 REASONS = {
@@ -58,7 +61,6 @@ REASONS = {
     "key-revoked": "Only revoked keys fire: somebody else may have forged the mark.",
     "weak-key": "Only keys fire that anybody can know: anybody could have put the mark "
     "there.",
-    "power": "What would have been found is stated in the full report.",
     "two-manifests": "Its manifest is not the one that its mark leads to: one of them "
     "is not of this content.",
     "manifest-refused": "The manifest on file is not the one that its name says.",
@@ -77,6 +79,11 @@ REASONS = {
 }
 # Of these the detail is told to all: it names signers, and nothing that was measured.
 NAMING = frozenset({"two-manifests", "untrusted-signer", "expired-signer"})
+# A second step beside the threshold that decides: told with a token only. The power of
+# the detectors is told where nothing was found, and not where a weak mark was.
+WEAK = "below-threshold"
+GRADED = frozenset({WEAK, "power"})
+MAX_NAME, MAX_SENTENCE = 200, 500  # characters: whoever signs chooses their name
 CAUTION = (
     "A p-value is the chance, over the draw of our key, that content made without any "
     "knowledge of the key looks so marked. Contents that share passages share their "
@@ -125,14 +132,15 @@ def public(report: dict[str, Any], max_fpr: float) -> dict[str, Any]:
             continue
         told = {"state": evidence["state"]}
         if layer == "manifest":
-            told |= {"signer": evidence["key_id"], "codes": evidence["codes"]}
+            told |= {"signer": evidence["key_id"][:MAX_NAME]}
+            told |= {"codes": evidence["codes"]}
             told |= {"manifest_id": evidence["detail"]}
         listed = layers.setdefault(layer, [])
         if told not in listed:
             listed.append(told)
     return {
         "schema": SCHEMA,
-        "verdict": report["verdict"],
+        "verdict": verdict(report),
         "kind": report["kind"],
         "sha256": report["sha256"],
         "record_ids": report["record_ids"],
@@ -142,6 +150,19 @@ def public(report: dict[str, Any], max_fpr: float) -> dict[str, Any]:
         ],
         "layers": layers,
     }
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """The verdict that anybody may see.
+
+    A mark that is too weak to decide makes a full report INCONCLUSIVE where it would be
+    NO_EVIDENCE without it. Here both are NO_EVIDENCE: nothing was found that decides.
+    """
+    codes = [reason["code"] for reason in report["reasons"]]
+    # What is open stands first, a weak mark at its end (`watermark.verification`).
+    if report["verdict"] == "INCONCLUSIVE" and codes[:1] == [WEAK]:
+        return "NO_EVIDENCE"
+    return str(report["verdict"])
 
 
 def fires(evidence: dict[str, Any], max_fpr: float) -> bool:
@@ -167,15 +188,15 @@ def state(layer: str, name: str) -> str:
 
 def reasons(report: dict[str, Any], *, full: bool) -> Iterator[tuple[str, str]]:
     """Code and sentence of each reason; the detector's own words only where `full`."""
-    seen = set()
+    seen = set(() if full else GRADED)
     for reason in report["reasons"]:
         code = reason["code"]
         if code in seen and not full:
             continue
         seen.add(code)
         more = full or code in NAMING
-        told = [REASONS.get(code, ""), reason["detail"] if more else ""]
-        yield code, " ".join(part for part in told if part)
+        detail = reason["detail"][: None if full else MAX_SENTENCE] if more else ""
+        yield code, " ".join(part for part in (REASONS.get(code, ""), detail) if part)
 
 
 def chance(log10_p: float) -> str:

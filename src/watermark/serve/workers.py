@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ RETRY_SECONDS = 2.0  # after a worker could not be started
 MAX_ANSWER = 16 * MIB
 JOBS = 1000  # of one worker: keys that were made since are known by the next one
 PEAK = 1024 * MIB  # a worker that held so much is replaced
+KILL_SECONDS = 10.0  # of work, that a killed worker is billed as: another has to start
+
+Bill = Callable[[float], None]  # is told how many seconds of a worker a job took
 
 log = logging.getLogger("watermark.serve")
 
@@ -179,8 +184,13 @@ class Workers:
         await asyncio.gather(*(worker.kill() for worker in self._all))
         self._all.clear()
 
-    async def ask(self, body: bytes, **job: Any) -> dict[str, Any]:
+    async def ask(self, body: bytes, bill: Bill, **job: Any) -> dict[str, Any]:
         """Have one job done by the next free worker.
+
+        Args:
+            body: its bytes.
+            bill: is called once if a worker did anything; waiting costs nothing.
+            job: for `child`.
 
         Raises:
             Busy: too many wait.
@@ -189,7 +199,7 @@ class Workers:
         if self.waiting >= self._settings.queue:
             raise Busy
         worker = await self._take()
-        clean = False
+        clean, start = False, time.monotonic()
         try:
             async with asyncio.timeout(self._settings.seconds):
                 answer = await worker.ask(job, body)
@@ -200,6 +210,7 @@ class Workers:
         except (OSError, EOFError, ValueError) as problem:
             raise Failed("crashed", type(problem).__name__) from None
         finally:  # also where the caller went away
+            bill(time.monotonic() - start + (0 if clean else KILL_SECONDS))
             fresh = worker.jobs < JOBS and worker.peak < PEAK
             if clean and fresh:
                 self._idle.put_nowait(worker)
@@ -210,7 +221,8 @@ class Workers:
         if error == MEMORY_ERROR:
             raise Failed("too-large")
         if error is not None:
-            log.error("a look failed: %s %s", error, answer.get("detail", ""))
+            # What it says may be a stranger's words, with line breaks in them.
+            log.error("a look failed: %s %.400r", error, answer.get("detail", ""))
             raise Failed("store" if error == STORE_ERROR else "bug")
         return answer
 

@@ -32,6 +32,7 @@ EMBEDDABLE = (
     "image/gif",
     "image/avif",
     "image/heic",
+    "image/heif",
     "image/svg+xml",
     "application/pdf",
     "audio/wav",

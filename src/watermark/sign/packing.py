@@ -12,10 +12,13 @@ import zlib
 
 from watermark.errors import UnsupportedFormat
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
 ZIP_TYPES = {
     "application/zip": "zip",  # the name by which the native library knows it
     "application/epub+zip": "epub",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    _OFFICE + "wordprocessingml.document": "docx",
+    _OFFICE + "spreadsheetml.sheet": "zip",  # the library has no names for these
+    _OFFICE + "presentationml.presentation": "zip",
 }
 
 # What zipfile raises of damaged and of unusual archives.

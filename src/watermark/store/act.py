@@ -33,7 +33,8 @@ class Act:
         ts: when it was appended.
         event: ``pruned``: the bodies of `entries` are gone; ``erased``: their personal
             fields are; ``held`` and ``released``: the legal hold `hold` began, ended.
-        entries: ranges ``(start, stop)`` of entries, in order.
+        entries: ranges ``(start, stop)`` of entries, in order; of ``held``, those that
+            the record had then.
         hold: name of a legal hold, or empty.
         record_id: what is held, or empty: everything.
         reason: as it was given.

@@ -141,7 +141,8 @@ def _check_entries(
     personal_key: PersonalKey | None,
 ) -> Frontier:
     heads = sorted((head.size, head.root) for head in signed)
-    beside = _Beside(connection, personal_key)
+    size, _ = heads[-1]
+    beside = _Beside(connection, personal_key, size)
     frontier = Frontier()
     covered = _check_heads(heads, 0, frontier)
     query = select(schema.entry).order_by(schema.entry.c.idx)
@@ -192,12 +193,12 @@ class _Beside:
     """The tables made from the leaves, each read in step with the entries."""
 
     def __init__(
-        self, connection: Connection, personal_key: PersonalKey | None
+        self, connection: Connection, personal_key: PersonalKey | None, signed: int
     ) -> None:
         node, binding, manifest = schema.node, schema.binding, schema.manifest
         personal = schema.personal
         self._connection = connection
-        self._acts = Acts(personal_key)
+        self._acts = Acts(personal_key, signed)
         self._personal = _InStep(connection, personal.c.idx, *personal.c)
         # A subtree is complete once its last leaf is there.
         last = (node.c.idx + 1).bitwise_lshift(node.c.level) - 1
@@ -214,6 +215,7 @@ class _Beside:
         if isinstance(row, Act):
             self._acts.add(row)
             return
+        self._acts.row(row)
         record_id = row.record.record_id
         bindings = {(alg, value, idx, record_id) for alg, value in row.bindings}
         _same(idx, "binding", self._bindings.take(idx), bindings)

@@ -7,12 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from watermark.errors import StoreError
+from watermark.errors import LedgerCorrupt, StoreError
 from watermark.store import act, bulk, leaf, schema
+from watermark.store.act import Act
 from watermark.store.leaf import Row
 from watermark.store.merkle import Range
 
 BATCH = 1000
+AFTER_ALL = "a"  # sorts behind every time
 # What an entry's columns hold once it is pruned; its index and leaf hash stay.
 PRUNED: dict[str, Any] = {
     **dict.fromkeys(("ts", "event", "record_id", "kind", "asset_sha256"), ""),
@@ -27,7 +29,7 @@ def due(connection: Connection, now: str, before: str) -> tuple[Range, ...]:
     Args:
         connection: a transaction on the ledger.
         now: the time now.
-        before: only those appended before this time.
+        before: only those appended before this time, if it is not empty.
     """
     held = _held(connection)
     if "" in held:
@@ -35,7 +37,7 @@ def due(connection: Connection, now: str, before: str) -> tuple[Range, ...]:
     table = schema.entry
     query = (
         select(table)
-        .where(table.c.event.in_(leaf.EVENTS), table.c.ts <= before)
+        .where(table.c.event.in_(leaf.EVENTS), table.c.ts < (before or AFTER_ALL))
         .order_by(table.c.idx)
     )
     found = connection.execute(query, execution_options={"yield_per": BATCH})
@@ -76,10 +78,11 @@ def erasable(connection: Connection, record_id: str) -> tuple[Range, ...]:
             f"record {record_id} is under a legal hold: nothing of it is erased until "
             "the hold is released"
         )
-    entry, personal = schema.entry.c, schema.personal.c
-    query = select(personal.idx).join(schema.entry, entry.idx == personal.idx)
-    query = query.where(entry.record_id == record_id).distinct().order_by(personal.idx)
-    return act.ranges(connection.scalars(query))
+    entry, sealed = schema.entry, select(schema.personal.c.idx)
+    query = select(entry).where(entry.c.record_id == record_id, entry.c.idx.in_(sealed))
+    found = connection.execute(query.order_by(entry.c.idx)).mappings()
+    # Read, so that a column that was altered leads to no other record's fields.
+    return act.ranges(leaf.read(dict(stored)).idx for stored in found)
 
 
 def erase(connection: Connection, entries: Sequence[Range]) -> None:
@@ -89,8 +92,8 @@ def erase(connection: Connection, entries: Sequence[Range]) -> None:
         connection.execute(delete(schema.personal).where(idx >= start, idx < stop))
 
 
-def check_hold(connection: Connection, name: str, record_id: str) -> None:
-    """Check that a record may be put under the hold `name`.
+def check_hold(connection: Connection, name: str, record_id: str) -> tuple[Range, ...]:
+    """The entries of a record that may be put under the hold `name`.
 
     Raises:
         StoreError: it has no name, no such record, or it is so already.
@@ -98,14 +101,16 @@ def check_hold(connection: Connection, name: str, record_id: str) -> None:
     if not name:
         raise StoreError("a legal hold has no name, expected that of the matter")
     entry, hold = schema.entry.c, schema.hold.c
-    count = select(func.count()).where(entry.record_id == record_id)
-    if record_id and not connection.scalar(count):
+    query = select(entry.idx).where(entry.record_id == record_id).order_by(entry.idx)
+    entries = act.ranges(connection.scalars(query)) if record_id else ()
+    if record_id and not entries:
         raise StoreError(f"no record {record_id!r:.80} in this ledger: nothing is held")
     there = select(func.count()).where(hold.name == name, hold.record_id == record_id)
     if connection.scalar(there):
         raise StoreError(
             f"{record_id or 'everything'} is under the hold {name!r} already"
         )
+    return entries
 
 
 def hold(connection: Connection, name: str, record_id: str, idx: int) -> None:
@@ -126,4 +131,27 @@ def release(connection: Connection, name: str) -> None:
 
 
 def _held(connection: Connection) -> set[str]:
-    return set(connection.scalars(select(schema.hold.c.record_id)))
+    """The records under a hold, as the acts say; "" is every record.
+
+    Raises:
+        LedgerCorrupt: the table says something else.
+    """
+    stored = {tuple(row) for row in connection.execute(select(schema.hold))}
+    entry, said = schema.entry, dict[tuple[str, str], int]()
+    acts = select(entry).where(
+        # The first by the index: what acts have, and what was pruned.
+        entry.c.record_id == "",
+        entry.c.event.in_(("held", "released")),
+    )
+    for row in connection.execute(acts.order_by(entry.c.idx)).mappings():
+        found = leaf.read(dict(row))
+        if isinstance(found, Act) and found.event == "held":
+            said[found.hold, found.record_id] = found.idx
+        elif isinstance(found, Act):
+            said = {name: i for name, i in said.items() if name[0] != found.hold}
+    if stored != {(*name, idx) for name, idx in said.items()}:
+        raise LedgerCorrupt(
+            f"the table hold has {sorted(stored)!r:.200}, the acts say {said!r:.200}: "
+            "the ledger was altered. Run Ledger.verify(), and restore it from a backup"
+        )
+    return {record_id for _, record_id in said}

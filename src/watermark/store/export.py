@@ -119,7 +119,8 @@ def export(
         raise StoreError(f"{folder} exists: an export is never overwritten")
     draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     try:
-        (draft / "manifests").mkdir(parents=True)
+        draft.mkdir(mode=0o700)  # it may show personal fields
+        (draft / "manifests").mkdir()
         count = _write(ledger, draft, query, personal)
         shutil.copy(SCRIPT, draft / SCRIPT.name)
         os.rename(draft, folder)
@@ -139,7 +140,12 @@ def _write(ledger: LedgerReader, draft: Path, query: Query, personal: bool) -> i
         for row in find(ledger, query):
             line = _line(ledger, row, head.size)
             if row.manifest_sha256:
-                data = ledger.manifest(row.manifest_id) or b""
+                data = ledger.manifest(row.manifest_id)
+                if data is None:
+                    raise StoreError(
+                        f"the manifest of entry {row.idx} was pruned meanwhile: export "
+                        "again"
+                    )
                 path = draft / "manifests" / f"{row.manifest_sha256}.c2pa"
                 path.write_bytes(data)
                 line["manifest"] = path.name

@@ -104,6 +104,20 @@ class Head:
             )
         return frontier
 
+    def check_leaves(self, connection: Connection) -> None:
+        """`check`, and that every leaf hash is the one that the tree was made of.
+
+        Raises:
+            LedgerCorrupt: as `check`, or a leaf hash was replaced.
+        """
+        expected, found = self.check(connection).root, tree.recomputed(connection).root
+        if found != expected:
+            raise LedgerCorrupt(
+                f"the leaf hashes lead to root {found.hex()}, the tree has "
+                f"{expected.hex()}: an entry was altered. Run Ledger.verify() to see "
+                "which, and restore the ledger from a backup"
+            )
+
     def sign(self, connection: Connection, frontier: Frontier, key: LogKey) -> str:
         """Sign and store a checkpoint of a tree that `check` gave; its note."""
         head = signed(frontier, key)

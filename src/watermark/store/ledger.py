@@ -37,7 +37,7 @@ from watermark.store.database import Database
 from watermark.store.leaf import Entry, Row
 from watermark.store.personal import PersonalKey
 from watermark.store.reader import LedgerReader
-from watermark.store.sequencer import Sequencer
+from watermark.store.sequencer import CommitUnknown, Sequencer
 from watermark.store.tree import Frontier
 from watermark.store.writing import Draft
 
@@ -148,7 +148,8 @@ class Ledger(LedgerReader):
 
         Raises:
             StoreError: a record is generated twice, a manifest id is taken, or the disk
-                refuses.
+                refuses. `CommitUnknown`: it refused so late that the entries may be in
+                the ledger.
             LedgerCorrupt: the ledger contradicts its newest checkpoint.
         """
         if not entries:
@@ -217,11 +218,16 @@ class Ledger(LedgerReader):
         Raises:
             StoreError: no such record, or it is held under that name already.
         """
-        made = act.make(
-            "held", ts=utc_now(), hold=name, record_id=record_id, reason=reason
-        )
         with self._database.writing() as connection:
-            expiry.check_hold(connection, name, record_id)
+            entries = expiry.check_hold(connection, name, record_id)
+            made = act.make(
+                "held",
+                ts=utc_now(),
+                entries=entries,
+                hold=name,
+                record_id=record_id,
+                reason=reason,
+            )
             [placed] = self._write(connection, [Draft(made)])
             expiry.hold(connection, name, record_id, placed.idx)
         return _act(placed)
@@ -252,14 +258,16 @@ class Ledger(LedgerReader):
             The act; None if nothing was due.
 
         Raises:
-            StoreError: `before` is no time.
+            StoreError: `before` is no time, or the log key is not at hand.
+            LedgerCorrupt: an entry or the table of holds was altered.
         """
         now = utc_now()
         retention.check_time(before or now)
         with self._database.writing() as connection:
-            entries = expiry.due(connection, now, before or now)
+            entries = expiry.due(connection, now, before)
             if not entries:
                 return None
+            self._head.check_leaves(connection)  # so that no date was altered
             made = act.make("pruned", ts=now, entries=entries, reason=reason)
             [placed] = self._write(connection, [Draft(made)])
             expiry.prune(connection, entries)
@@ -294,17 +302,33 @@ class Ledger(LedgerReader):
         return self._sequencer[1]
 
     def _append(self, drafts: Sequence[Draft]) -> Sequence[Row | Act]:
-        with self._database.writing() as connection:
-            state = self._database.state(connection)
-            frontier = self._head.grow(connection, state)
-            leaves = self._add(connection, frontier, drafts)
-            state = self._database.state(connection)
+        written = False
+        try:
+            with self._database.writing() as connection:
+                state = self._database.state(connection)
+                frontier = self._head.grow(connection, state)
+                leaves = self._add(connection, frontier, drafts)
+                state = self._database.state(connection)
+                written = True
+        except StoreError as error:
+            if not written:
+                raise
+            raise CommitUnknown(
+                f"{error}. It failed as it was committed: look the entries up before "
+                "appending them again, they may be in the ledger"
+            ) from error
         self._head.remember(state, frontier)
         return leaves
 
     def _write(
         self, connection: Connection, drafts: Sequence[Draft]
     ) -> Sequence[Row | Act]:
+        """Add acts, which count only under a signature."""
+        if self._key is None:
+            raise StoreError(
+                "the ledger was opened without its log key: an act that is not signed "
+                "counts for nothing. Pass key="
+            )
         return self._add(connection, self._head.check(connection), drafts)
 
     def _add(

@@ -178,12 +178,16 @@ def _read(url: str) -> tuple[URL, dict[str, object]]:
     except ImportError:
         raise MissingDependency("pg8000", "postgres") from None
     try:
-        found = make_url(url)
+        found: URL | None = make_url(url)
     except (ArgumentError, ValueError):
+        found = None
+    # A password with an @ of its own would be taken for a part of the host.
+    if found is None or "@" in (found.host or ""):
         raise StoreError(
             "the ledger's address cannot be read, expected "
-            "postgresql://user:password@host:port/database"
-        ) from None
+            "postgresql://user:password@host:port/database, with %40 for an @ in the "
+            "password"
+        )
     options: dict[str, object] = {}
     query = dict(found.query)
     mode, sock = query.pop("sslmode", None), query.pop("unix_sock", None)

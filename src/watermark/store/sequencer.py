@@ -8,6 +8,11 @@ from typing import Generic, TypeVar
 
 from watermark.errors import LedgerCorrupt, StoreError
 
+
+class CommitUnknown(StoreError):
+    """A transaction failed at its commit: what it wrote may be durable, or not."""
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -86,14 +91,22 @@ class Sequencer(Generic[Item, Result]):
         try:
             self._together(tickets)
         except StoreError as error:
-            if len(tickets) == 1 or isinstance(error, LedgerCorrupt):
+            # What may be written already is never written again.
+            if len(tickets) == 1 or isinstance(error, LedgerCorrupt | CommitUnknown):
                 _fail(tickets, error)
                 return
-            for ticket in tickets:  # one of them is at fault: each for itself
-                self._lead([ticket])
+            self._one_by_one(tickets)  # one of them is at fault: each for itself
         except Exception as error:
             _fail(tickets, error)
         except BaseException as error:
+            _fail(tickets, _stopped(error))
+            raise
+
+    def _one_by_one(self, tickets: Sequence[_Ticket[Item, Result]]) -> None:
+        try:
+            for ticket in tickets:
+                self._lead([ticket])
+        except BaseException as error:  # stopped: those after it had no turn
             _fail(tickets, _stopped(error))
             raise
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 
-from watermark.assets import DamagedAsset
+from watermark.assets import DamagedAsset, format_of
 from watermark.assets.loading import Asset
 from watermark.errors import UnsupportedFormat
 from watermark.labels import aigc, containers, security
@@ -77,7 +77,8 @@ def _read(data: bytes, kind: str, media_type: str) -> list[bytes]:
         except UnsupportedFormat:
             continue
         except DamagedAsset:
-            if kind != "text":  # a text that is no page is not a damaged page
+            # A text that is no page is not a damaged page.
+            if each != "text/html" or format_of(data) == each:
                 raise
     return raws
 

@@ -128,8 +128,17 @@ def leading_tags(source: BinaryIO) -> list[Tag]:
 
 def labels(tags: list[Tag]) -> list[bytes]:
     """The values of their frames of this name."""
-    texts = (_text(tag, frame) for tag in tags for frame in tag.frames)
-    return [value for name, value in filter(None, texts) if is_label(name)]
+    found, held = list[bytes](), 0
+    for tag in tags:
+        for frame in tag.frames:
+            if (text := _text(tag, frame)) is None:
+                continue
+            held += sum(map(len, text))
+            if held > HELD:  # frames of a few bytes may unpack to many each
+                raise DamagedAsset(f"more than {HELD} bytes of texts in ID3 tags found")
+            if is_label(text[0]):
+                found.append(text[1])
+    return found
 
 
 def encode(tag: Tag, label: bytes | None = None) -> bytes:

@@ -14,7 +14,7 @@ MAX_ENTRIES = 4096
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}  # IFD; BigTIFF's
 
-_PREFIX = b"Exif\0\0"  # that belongs into JPEG alone, and is met in WebP and PNG as well
+_PREFIX = b"Exif\0\0"  # that belongs into JPEG, and is met in WebP and PNG as well
 
 IMAGE_DESCRIPTION, EXIF_IFD, USER_COMMENT = 0x010E, 0x8769, 0x9286
 _CODE = 8  # bytes that name a UserComment's encoding

@@ -183,7 +183,7 @@ class Meta:
                 for _ in range(count)
             ]
             if number in self.items:
-                raise DamagedAsset(f"item {number} lies at two places in this HEIF file")
+                raise DamagedAsset(f"item {number} is placed twice in this HEIF file")
             self.items[number] = Item(method, reference, extents)
         if any(content[reader.at :]):
             raise DamagedAsset("more places than items found in this HEIF file")

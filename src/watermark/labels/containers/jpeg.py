@@ -14,12 +14,13 @@ from watermark.errors import UnsupportedFormat
 from watermark.labels import xmp
 from watermark.labels.containers import ifd
 from watermark.labels.containers.patching import Change, patched
-from watermark.labels.containers.streams import NAME, length, take
+from watermark.labels.containers.streams import HELD, NAME, length, take
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 4 + 4  # and its digest, length and offset
 _EXIF = b"Exif\0\0"
+_READ = (_XMP, _EXTENSION, _EXIF, NAME)
 _SEGMENT = 65_533  # bytes of content at most
 _SEGMENTS = 8192
 _FILL = 64  # bytes before a marker that mean nothing
@@ -29,7 +30,7 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}  # TEM and RST: no length, no content
 
 
 class _Segment(NamedTuple):
-    """Bytes `start` to `end`; the content of APP segments is read."""
+    """Bytes `start` to `end`, and the content where a label may lie in it."""
 
     marker: int
     start: int
@@ -123,7 +124,7 @@ def _segments(source: BinaryIO) -> Iterator[_Segment]:
     if take(source, 0, 2) != b"\xff\xd8":
         raise DamagedAsset("this is no JPEG: it does not begin as one")
     yield _Segment(_SOI, 0, 2, b"")
-    at, end = 2, length(source)
+    at, end, held = 2, length(source), 0
     for _ in range(_SEGMENTS):
         start = at
         if take(source, at, 1) != b"\xff":
@@ -143,6 +144,11 @@ def _segments(source: BinaryIO) -> Iterator[_Segment]:
             raise DamagedAsset(f"a segment of {size} bytes found at byte {at}")
         app = _APP0 <= marker <= _APP15
         content = take(source, at + 2, size - 2) if app else b""
+        if not content.startswith(_READ):
+            content = b""
+        held += len(content)
+        if held > HELD:
+            raise DamagedAsset(f"more than {HELD} bytes of metadata in this JPEG")
         at += size
         yield _Segment(marker, start, at, content)
         if marker == _SCAN:
@@ -163,11 +169,11 @@ def _extensions(segments: list[_Segment]) -> Iterator[bytes]:
             piece = offset, size, content[_EXTENSION_HEAD:]
             pieces.setdefault(digest, []).append(piece)
     for found in pieces.values():
-        packet = b""
+        size = 0
         for offset, _, part in sorted(found):
-            if offset != len(packet):
+            if offset != size:
                 raise DamagedAsset("the extended XMP of this JPEG lacks a piece")
-            packet += part
-        if len(packet) != found[0][1]:
+            size += len(part)
+        if size != found[0][1]:
             raise DamagedAsset("the extended XMP of this JPEG is not complete")
-        yield packet
+        yield b"".join(part for _, _, part in sorted(found))

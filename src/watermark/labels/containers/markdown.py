@@ -90,8 +90,8 @@ def _front(source: BinaryIO) -> _Front | None:
     if length(source) > TEXT_BYTES:
         raise DamagedAsset(f"Markdown of more than {TEXT_BYTES} bytes found")
     data = take(source, 0, length(source))
-    if data.startswith(_UTF16):
-        raise DamagedAsset("this Markdown is UTF-16: expected UTF-8")
+    if data.startswith(_UTF16) or b"\0" in data:
+        raise DamagedAsset("this Markdown is UTF-16, or no text: expected UTF-8")
     fence = _FENCE.match(data)
     end = _END.search(data, fence.end()) if fence else None
     if fence is None or end is None:  # a ruler, and no front matter
@@ -104,9 +104,13 @@ def _front(source: BinaryIO) -> _Front | None:
     said = before + rest.partition(_MANIFEST[1])[2]
     lines = (line for line in said.splitlines() if line.strip())
     first = next((line for line in lines if not line.startswith("#")), "")
-    if first and not _ANY_KEY.match(first):  # a text between two rulers
-        return None
+    if first and not _ANY_KEY.match(first) and not _holds_label(text):
+        return None  # a text between two rulers
     return _Front(fence.end(), end.start(), text)
+
+
+def _holds_label(text: str) -> bool:
+    return any(aigc.parse(entry.value).label for entry in _entries(text))
 
 
 def _entries(text: str) -> list[_Entry]:

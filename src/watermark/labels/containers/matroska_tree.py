@@ -122,6 +122,8 @@ def _inside(source: BinaryIO, segment: Element) -> Iterator[Element]:
                 inner = ebml.element_at(source, stop, end)
                 if inner.id not in _IN_CLUSTER:
                     break
+                if inner.unknown:  # it would take all that follows with it
+                    raise DamagedAsset(f"element {inner.id:x} at {stop} says no size")
                 blocks = counted(blocks, PACKETS)
                 stop = inner.body.end
             each = replace(each, body=Span(each.body.start, stop))

@@ -103,10 +103,14 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _part(relations: Element) -> str | None:
     """The name of the part with the custom properties, or None."""
-    for relation in relations.children:
-        if relation.attributes.get(("", "Type")) in (_RELATION, _STRICT_RELATION):
-            return relation.attributes.get(("", "Target"), "").lstrip("/")
-    return None
+    found = [
+        relation.attributes.get(("", "Target"), "").lstrip("/")
+        for relation in relations.children
+        if relation.attributes.get(("", "Type")) in (_RELATION, _STRICT_RELATION)
+    ]
+    if len(found) > 1:  # ECMA-376 Part 1, 15.2.12.2 knows one
+        raise DamagedAsset(f"{len(found)} parts with custom properties, expected one")
+    return found[0] if found else None
 
 
 def _is_label(element: Element) -> bool:

@@ -17,14 +17,13 @@ from watermark.assets import DamagedAsset
 from watermark.errors import MissingDependency, UnsupportedFormat
 from watermark.labels import xmp
 from watermark.labels.aigc import NAME
-from watermark.labels.containers import pdf_tables
+from watermark.labels.containers import pdf_sections
 from watermark.labels.containers.patching import patched
-from watermark.labels.containers.streams import length, take
+from watermark.labels.containers.streams import is_label, length, take
 
 _TAIL = 2048  # bytes at the end, in which the last cross-reference section is named
 _START = re.compile(rb"startxref\s+(\d{1,15})\s+%%EOF")
 _SPACE = b"\0\t\n\f\r "
-_STREAM = re.compile(rb"\s*\d+\s+\d+\s+obj\b")
 _KEY = f"/{NAME}"
 _OBJECT = 1 << 20  # bytes of a dictionary that is looked through for an old label
 # Hostile files make pypdf talk; without a handler that goes to the terminal.
@@ -62,10 +61,7 @@ class _Document(NamedTuple):
 def read(source: BinaryIO) -> list[bytes]:
     """The entry, and labels in the document's XMP."""
     document = _document(source)
-    found = []
-    if (value := _value(document)) is not None:
-        found.append(value)
-    return found + xmp.labels(document.xmp)
+    return _values(document) + xmp.labels(document.xmp)
 
 
 def write(source: BinaryIO, target: BinaryIO, label: bytes) -> None:
@@ -78,17 +74,22 @@ def write(source: BinaryIO, target: BinaryIO, label: bytes) -> None:
     patched(source, target, [*blanks, (end, end, update)])
 
 
-def _value(document: _Document) -> bytes | None:
-    """The entry's text.
+def _values(document: _Document) -> list[bytes]:
+    """The texts of entries of this name.
 
     Raises:
-        DamagedAsset: it is there, and is no text.
+        DamagedAsset: one is no text.
     """
-    if _KEY not in document.info:
-        return None
+    return [_guarded(lambda k=k: _text(document.info[k])) for k in _keys(document)]
+
+
+def _keys(document: _Document) -> list[str]:
+    return [key for key in document.info if is_label(key[1:].encode())]
+
+
+def _text(value: Any) -> bytes:
     from pypdf.generic import ByteStringObject, TextStringObject
 
-    value = _guarded(lambda: document.info[_KEY])  # an object of its own, perhaps
     if isinstance(value, ByteStringObject):
         return bytes(value)
     if isinstance(value, TextStringObject):
@@ -134,14 +135,17 @@ def _parsed(source: BinaryIO) -> _Document:
     size = max(int(trailer["/Size"]), 1)
     raw = trailer.raw_get("/Info") if "/Info" in trailer else NullObject()
     number, place = (size, 0), 0
+    info = DictionaryObject()
     if isinstance(raw, IndirectObject):
         number = raw.idnum, raw.generation
-        pdf_tables.check(source, start, raw.idnum)
-        place = _place(reader, number)
-    info = DictionaryObject() if isinstance(raw, NullObject) else raw.get_object()
-    elsewhere = place and _place(reader, number) != place
-    if elsewhere or not isinstance(info, DictionaryObject):
-        raise DamagedAsset("what this PDF names as its information is not there")
+        place = _place(source, reader, start, number)
+        info = raw.get_object()
+        if place and reader.xref.get(raw.generation, {}).get(raw.idnum) != place:
+            raise DamagedAsset("the information of this PDF is not where it should be")
+    elif not isinstance(raw, NullObject):
+        info = raw
+    if not isinstance(info, DictionaryObject):
+        raise DamagedAsset("what this PDF names as its information is no dictionary")
     root = trailer["/Root"].get_object()
     form = root.get("/AcroForm")
     signed = form is not None and bool(form.get_object().get("/SigFlags", 0) & 1)
@@ -151,21 +155,25 @@ def _parsed(source: BinaryIO) -> _Document:
     return _Document(trailer, info, packet, number, size, start, stream, place, signed)
 
 
-def _place(reader: Any, number: tuple[int, int]) -> int:
+def _place(source: BinaryIO, reader: Any, start: int, number: tuple[int, int]) -> int:
     """Where an object lies in the file; 0 where it is packed.
 
-    pypdf looks for one that is not where it should be, and finds an older one.
+    pypdf looks for one that is not where it should be, and may find an older one.
 
     Raises:
-        DamagedAsset: no section names it.
+        DamagedAsset: no section names it, or another object lies there.
     """
     idnum, generation = number
-    if generation == 0 and idnum in reader.xref_objStm:
-        return 0
-    place = reader.xref.get(generation, {}).get(idnum)
-    if place is None:
-        raise DamagedAsset(f"no section of this PDF says where object {idnum} lies")
-    return int(place)
+    row = pdf_sections.find(source, reader, start, idnum)
+    if row is not None and row.kind == pdf_sections.PACKED:
+        if idnum in reader.xref_objStm and generation == 0:
+            return 0
+    elif row is not None and row.kind == pdf_sections.IN_USE:
+        source.seek(row.place)
+        found = reader.read_object_header(source)
+        if tuple(found) == number and row.generation == generation:
+            return row.place
+    raise DamagedAsset(f"object {idnum} of this PDF is not where its sections say")
 
 
 def _section(source: BinaryIO) -> tuple[int, bool]:
@@ -180,12 +188,7 @@ def _section(source: BinaryIO) -> tuple[int, bool]:
     if not found or tail[found[-1].end() :].strip(_SPACE):
         raise DamagedAsset("this PDF is cut off: nothing at its end names its contents")
     start = int(found[-1][1])
-    head = take(source, start, min(32, max(0, end - start))) if start < end else b""
-    if pdf_tables.is_table(head):
-        return start, False
-    if _STREAM.match(head):
-        return start, True
-    raise DamagedAsset(f"no cross-reference section found at byte {start} of this PDF")
+    return start, not pdf_sections.is_table(source, start)
 
 
 def _old(source: BinaryIO, document: _Document) -> list[tuple[int, int]]:
@@ -193,10 +196,9 @@ def _old(source: BinaryIO, document: _Document) -> list[tuple[int, int]]:
 
     A signature covers what was before, so that nothing there may change.
     """
-    value = _value(document)
-    if value is None or not document.place or document.signed:
+    if _KEY not in document.info or not document.place or document.signed:
         return []
-    entry = _KEY.encode() + b" " + _string(value)
+    entry = _KEY.encode() + b" " + _string(_text(document.info[_KEY]))
     data = take(
         source, document.place, min(_OBJECT, length(source) - document.place)
     ).partition(b"endobj")[0]
@@ -216,11 +218,12 @@ def _string(value: bytes) -> bytes:
 def _update(document: _Document, label: bytes, start: int) -> bytes:
     """The update, which begins at byte `start` of the file."""
     number, generation = document.number
+    gone = _keys(document)
     head = f"{number} {generation} obj\n<<".encode()
     entries = b"".join(
         _plain(key) + b" " + _plain(document.info.raw_get(key)) + b"\n"
         for key in document.info
-        if key != _KEY
+        if key not in gone
     )
     info = head + entries + _KEY.encode() + b" " + _string(label) + b">>\nendobj\n"
     section = _stream_section if document.stream else _table_section

@@ -11,7 +11,7 @@ from watermark.assets import DamagedAsset
 from watermark.labels import elements, xmp
 from watermark.labels.containers import ifd
 from watermark.labels.containers.patching import Change, patched
-from watermark.labels.containers.streams import is_label, length, take
+from watermark.labels.containers.streams import HELD, is_label, length, take
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -39,11 +39,12 @@ class _Chunk(NamedTuple):
 def read(source: BinaryIO) -> list[bytes]:
     """Labels in XMP, in texts named AIGC (TC260-PG-20259A, Annex B), and in EXIF."""
     found: list[bytes] = []
+    left = elements.MAX_BYTES  # texts of a few bytes may unpack to as many each
     for chunk in _chunks(source):
-        if chunk.keyword == _XMP:
-            found += xmp.labels(_text(chunk))
-        elif is_label(chunk.keyword):
-            found.append(_text(chunk))
+        if chunk.keyword == _XMP or is_label(chunk.keyword):
+            text = _text(chunk, left)
+            left -= len(text)
+            found += xmp.labels(text) if chunk.keyword == _XMP else [text]
         elif chunk.name == b"eXIf":
             found += ifd.labels(chunk.content)
     return found
@@ -101,7 +102,7 @@ def _chunks(source: BinaryIO) -> Iterator[_Chunk]:
     """Every chunk up to IEND; the first picture data among them at least."""
     if take(source, 0, len(_SIGNATURE)) != _SIGNATURE:
         raise DamagedAsset("this is no PNG: it does not begin as one")
-    at, end, pictures = len(_SIGNATURE), length(source), 0
+    at, end, pictures, held = len(_SIGNATURE), length(source), 0, 0
     for number in range(_CHUNKS):
         size, name = struct.unpack(">I4s", take(source, at, _HEAD))
         behind = at + _HEAD + size + _CRC
@@ -116,8 +117,12 @@ def _chunks(source: BinaryIO) -> Iterator[_Chunk]:
         content = b""
         if name != b"IDAT":
             content = _checked(source, at, size)
-        held = name in _TEXTS or name == b"eXIf"
-        yield _Chunk(name, at, behind, content if held else b"")
+        if name not in (*_TEXTS, b"eXIf"):
+            content = b""
+        held += len(content)
+        if held > HELD:
+            raise DamagedAsset(f"more than {HELD} bytes of texts found in this PNG")
+        yield _Chunk(name, at, behind, content)
         at = behind
         if name == b"IEND":
             if not pictures:
@@ -134,23 +139,31 @@ def _checked(source: BinaryIO, at: int, size: int) -> bytes:
     return data[4:-_CRC]
 
 
-def _text(chunk: _Chunk) -> bytes:
-    """The text itself, unpacked (11.3.3.2 to 11.3.3.4)."""
+def _text(chunk: _Chunk, most: int = elements.MAX_BYTES) -> bytes:
+    """The text itself, unpacked (11.3.3.2 to 11.3.3.4), of `most` bytes at most."""
     rest = chunk.content.partition(b"\0")[2]
     if chunk.name == b"tEXt":
-        return rest
+        return _bounded(rest, most)
     if chunk.name == b"zTXt":
-        return _unpacked(rest[:1], rest[1:])
+        return _unpacked(rest[:1], rest[1:], most)
     packed, method, text = rest[:1], rest[1:2], rest[2:].split(b"\0", 2)
     if len(text) != 3 or packed not in (b"\0", b"\1"):
         raise DamagedAsset("an international text of this PNG cannot be read")
-    return _unpacked(method, text[2]) if packed == b"\1" else text[2]
+    if packed == b"\1":
+        return _unpacked(method, text[2], most)
+    return _bounded(text[2], most)
 
 
-def _unpacked(method: bytes, data: bytes) -> bytes:
+def _bounded(text: bytes, most: int) -> bytes:
+    if len(text) > most:
+        raise DamagedAsset("the texts of this PNG are larger than is read")
+    return text
+
+
+def _unpacked(method: bytes, data: bytes, most: int) -> bytes:
     unpacker = zlib.decompressobj()
     try:
-        text = unpacker.decompress(data, elements.MAX_BYTES)
+        text = _bounded(unpacker.decompress(data, most + 1), most)
     except zlib.error as error:
         raise DamagedAsset(f"a text of this PNG cannot be unpacked: {error}") from error
     if method != b"\0" or not unpacker.eof:
