@@ -325,6 +325,8 @@ def test_a_request_that_would_be_ignored_is_told(w: Watermark) -> None:
         embedded(w, picture(), regimes=["eu"], explicit=False, **options)
     with pytest.raises(ValueError, match="'no' found"):
         embedded(w, picture(), record=generated(w), explicit="no")
+    with pytest.raises(ValueError, match="as_of"):
+        embedded(w, picture(), record=generated(w), as_of="2026-11-23")
     with pytest.raises(LabelError, match="requested_at"):
         UnmarkedRequest("u-1", "v3", "yesterday").check()
 
@@ -763,6 +765,11 @@ def test_cn_10_a_video_is_marked_labelled_and_signed_where_it_can_be(
     assert report.verdict is Verdict.SIGNED  # by the ledger, if by no manifest
     with pytest.raises(LabelError, match="watermark"):
         embedded(w, tmp_path / name, record=made("video"), regimes=["eu"])
+    if not signed:
+        duty = Duty(layer="manifest", level=Level.REQUIRED, clause="Elsewhere, Art. 3")
+        with pytest.raises(LabelError, match="holds none") as caught:
+            embedded(w, tmp_path / name, record=made("video"), regimes=[own(duty)])
+        assert caught.value.clause == "Elsewhere, Art. 3"
 
 
 @pytest.mark.filterwarnings("ignore:.*no mark:UserWarning")
@@ -853,6 +860,20 @@ def test_a_name_that_asks_for_more_is_refused(w: Watermark, tmp_path: Path) -> N
     assert labels_in(page.data, "text/html")  # whatever it was called
 
 
+def test_the_command_tells_of_such_a_name_before_anything_is_published(
+    w: Watermark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("Hello")
+    size = w.home.ledger.size
+    files = ["embed", str(tmp_path / "a.txt"), "-o", str(tmp_path / "b.md")]
+    with pytest.raises(SystemExit) as stopped:
+        main([*files, "--home", str(w.home.path), "--regime", "cn"])
+
+    assert stopped.value.code == 3
+    assert "same suffix" in capsys.readouterr().err
+    assert w.home.ledger.size == size
+
+
 def test_a_line_of_words_is_put_into_no_data(w: Watermark, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     options = {"record": generated(w, "text"), "regimes": ["cn"]}
@@ -898,19 +919,6 @@ def test_a_filing_without_its_number_is_none(tmp_path: Path) -> None:
     w = home(tmp_path / "home", SETTINGS.replace("Beijing-123", ""))
     with pytest.raises(HomeError, match="a number"):
         embedded(w, picture(), record=generated(w), format="png")
-
-
-def test_a_file_that_holds_no_manifest_is_refused_by_its_clause(
-    w: Watermark, tmp_path: Path
-) -> None:
-    (tmp_path / "a.mkv").write_bytes(b"\x1aE\xdf\xa3\x84\x42\x82\x81\x00" * 3)
-    law = own(Duty(layer="manifest", level=Level.REQUIRED, clause="Elsewhere, 3"))
-    with (
-        pytest.warns(UserWarning, match="no mark"),
-        pytest.raises(LabelError, match="holds none") as caught,
-    ):
-        embedded(w, tmp_path / "a.mkv", record=made("video"), regimes=[law])
-    assert caught.value.clause == "Elsewhere, 3"
 
 
 def test_options_of_regimes_without_regimes_are_told(w: Watermark) -> None:

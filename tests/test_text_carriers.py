@@ -191,3 +191,16 @@ def test_other_carriers_and_other_media_are_refused(w: Watermark) -> None:
         w.embed("A text.", carrier="pigeon")  # type: ignore[arg-type]
     with pytest.raises(UnsupportedFormat, match="not supported for audio"):
         w.embed(b"RIFF\x24\0\0\0WAVEfmt ", carrier="wrapper")
+
+
+def test_the_manifest_beside_a_text_is_part_of_the_next_signers(
+    w: Watermark, tmp_path: Path
+) -> None:
+    other = Watermark.create(tmp_path / "beta", provider="Beta")
+    first = signed(w, "The lamp turned, and the sea answered.\n" * 5, "sidecar")
+    path = first.save(tmp_path / "said.txt")
+    with pytest.warns(UserWarning, match="carries no mark"):
+        second = other.embed(path)
+
+    [published] = [r for r in w.home.ledger.by_record(first.record.record_id)]
+    assert published.manifest_id.encode() in second.manifest

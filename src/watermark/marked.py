@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from watermark.errors import LabelError, SigningError, UnsupportedFormat
 from watermark.files import write_atomically
 from watermark.home import Home
 from watermark.labelling import Job, Layer, Order
-from watermark.labels import unmarked
+from watermark.labels import aigc, containers, unmarked
 from watermark.labels.regimes import form_of
 from watermark.record import Record
 from watermark.sign.stamps import When
@@ -56,6 +57,7 @@ class Marked:
     _data: bytes | None = field(default=None, repr=False)
     _media_type: str = ""
     _form: str = ""  # that the regimes took it for
+    _labels: tuple[bytes, ...] = ()  # that a platform's file has to have in the end
 
     @property
     def data(self) -> bytes:
@@ -149,6 +151,8 @@ class Marked:
             self._form = form
             self.record, self.ui_hint = job.record, job.ui_hint
         signed = self._signed(source, media_type, job)
+        if self._labels:
+            self._check_labels(signed.data, media_type)
         if job is not None:
             from watermark.labelling import reading
 
@@ -174,6 +178,15 @@ class Marked:
             self._hold(row, job.left_out)
         self._data, self.manifest = signed.data, signed.manifest
         self._media_type, self.timestamp = media_type, signed.timestamp
+
+    def _check_labels(self, data: bytes, media_type: str) -> None:
+        found = containers.read(io.BytesIO(data), media_type)
+        if tuple(found) != self._labels:
+            raise LabelError(
+                aigc.ONE_LABEL,
+                f"{len(found)} labels read back from the signed file, expected the one "
+                "that was written",
+            )
 
     def _hold(self, row: Row, request: UnmarkedRequest) -> None:
         """See to it that nobody erases who got it before the law allows it (Art. 9).
@@ -215,18 +228,20 @@ class Marked:
             if not holds:
                 job.account.lack("manifest", f"{media_type} holds none")
                 return c2pa.SignedAsset(source, b"", "")
-        parent = None
+        parent, beside = None, None
         if claims.needs_parent(definition):
             before = source
             if self._original not in (None, self._asset):
                 before = _bytes_of(self._original, media_type)
-            parent = before, media_type
+            # A manifest that lies beside the file goes into the new one's chain.
+            parent, beside = (before, media_type), self._asset.sidecar
         if self._asset.kind == "text":
             return text.sign(
                 *(source, definition, credential),
                 carrier=self.carrier,
                 suffix=self._suffix,
                 parent=parent,
+                parent_manifest=beside,
                 timestamp=when,
             )
         if parent is None and c2pa.read(source, media_type).state != "none":
@@ -237,6 +252,7 @@ class Marked:
         return c2pa.sign(
             *(source, media_type, definition, credential),
             parent=parent,
+            parent_manifest=beside,
             timestamp=when,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from datetime import date
 from pathlib import Path
@@ -165,6 +166,56 @@ def test_cn_15_what_cannot_be_read_is_unclear_and_never_without_a_label(
     assert "unclear" in seen
 
 
+@pytest.mark.parametrize("regime", ["cn", "eu"])
+def test_a_picture_that_is_cut_off_is_unclear_in_every_layer(
+    tmp_path: Path, regime: str
+) -> None:
+    whole = labelled(png(explicit=True), LABEL.encode())
+    found = looked(tmp_path, whole[: len(whole) // 2], regime)
+
+    assert "missed" not in {f.state for f in found.values()}
+    assert state(found, "label" if regime == "cn" else "manifest") == "unclear"
+    if regime == "cn":
+        assert "cannot be decoded" in found["explicit"].detail
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.docx", b"PK\x03\x04" + b"\0" * 40),
+        ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    ],
+)
+def test_where_no_label_can_lie_none_is_said_to_be_missing(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    found = looked(tmp_path, data, name=name)
+
+    assert state(found, "label") == "unclear"
+    assert "nothing says where a label lies" in found["label"].detail
+
+
+def test_a_page_is_one_whatever_it_is_called(tmp_path: Path) -> None:
+    page = b"<!DOCTYPE html><html><body>Hello</body></html>"
+
+    assert state(looked(tmp_path, page, name="a.txt"), "label") == "missed"
+
+
+def test_the_icon_of_the_eu_is_a_word_of_its_own(tmp_path: Path) -> None:
+    assert "explicit" not in looked(tmp_path, b"MAIL and CHAIR\n", "eu", "a.txt")
+    found = looked(tmp_path, b"AI\n\nHello\n", "eu", "a.txt")
+    assert state(found, "explicit") == "met"
+
+
+def test_the_day_on_the_market_decides(tmp_path: Path) -> None:
+    levels = {
+        day: looked(tmp_path, png(), "eu", on_market=day)["manifest"].level
+        for day in (None, date(2026, 3, 1))
+    }
+
+    assert levels == {None: Level.REQUIRED, date(2026, 3, 1): Level.ON}
+
+
 def test_a_type_that_nobody_knows_is_unclear(tmp_path: Path) -> None:
     found = looked(tmp_path, bytes(range(256)), name="a.bin")
 
@@ -211,6 +262,17 @@ def test_california_wants_a_version(tmp_path: Path) -> None:
     assert "version" in found["facts"].detail
 
 
+def test_a_time_that_no_clock_has_is_unclear(tmp_path: Path) -> None:
+    credential = Credential.create_dev(tmp_path / "c", "Acme")
+    definition = claims.definition(Record(kind="image", provider="Acme", system="x/1"))
+    for assertion in definition["assertions"]:
+        if assertion["label"].startswith("c2pa.actions"):
+            assertion["data"]["actions"][0]["when"] = "0001-01-01T00:00:00+14:00"
+    signed = c2pa.sign(png(), "image/png", definition, credential)
+
+    assert state(looked(tmp_path, signed.data, "us-ca"), "facts") == "unclear"
+
+
 def test_an_unknown_regime_is_an_error_of_the_callers(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(32))
     with pytest.raises(LabelError, match="expected one of"):
@@ -232,6 +294,14 @@ def test_sarif_names_file_rule_and_clause(tmp_path: Path) -> None:
     assert where == {"uri": "a%20b.png"}
     assert by_rule["cn/ledger"]["kind"] == "review"
     assert by_rule["cn/ledger"]["level"] == "none"
+
+
+def test_sarif_of_a_name_that_is_no_text(tmp_path: Path) -> None:
+    found = list(looked(tmp_path, png(32)).values())
+    log = sarif.log([(Path(os.fsdecode(b"\xff.png")), "cn", found)], version="1")
+    where = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+
+    assert where["artifactLocation"] == {"uri": "%FF.png"}
 
 
 def test_severities() -> None:
@@ -284,6 +354,18 @@ def test_json_and_sarif_are_alone_on_stdout(
     assert (said["schema"], said["regime"]) == ("watermark.check/1", "cn+eu")
     assert {f["layer"] for f in said["findings"]} >= {"label", "manifest"}
     assert log["runs"][0]["results"]
+
+
+def test_a_file_that_is_not_there_stands_in_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--json", "--sarif"):
+        assert run(tmp_path / "none.png", "-r", "cn", option) == 3
+        said = json.loads(capsys.readouterr().out)
+        if option == "--json":
+            assert [f["state"] for f in said[0]["findings"]] == ["unclear"]
+        else:
+            assert [r["kind"] for r in said["runs"][0]["results"]] == ["open"]
 
 
 def test_the_day_decides(tmp_path: Path) -> None:

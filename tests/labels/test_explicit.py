@@ -449,10 +449,64 @@ def test_the_sound_of_a_video_is_copied(clip: Path, tmp_path: Path) -> None:
     assert sound(marked) == sound(clip)
 
 
+@needs_ffmpeg
+def test_the_subtitles_of_a_video_are_copied(tmp_path: Path) -> None:
+    words, source, marked = (tmp_path / n for n in ("a.srt", "a.mkv", "b.mkv"))
+    words.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello there\n")
+    ffmpeg = ["ffmpeg", "-v", "error", "-nostdin"]
+    picture = ["-f", "lavfi", "-i", "testsrc=size=128x128:rate=5:duration=1"]
+    subprocess.run([*ffmpeg, *picture, "-i", str(words), str(source)], check=True)
+    explicit_video.draw(source, marked, "video/x-matroska")
+
+    read = [*ffmpeg, "-i", str(marked), "-map", "0:s", "-f", "srt", "-"]
+    assert b"Hello there" in subprocess.run(read, capture_output=True).stdout
+
+
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"nothing")
     with pytest.raises(LabelError, match=r"5\.4"):
         explicit_video.draw(tmp_path / "x.mp4", tmp_path / "y.mp4", "video/mp4")
+
+
+def test_a_notice_is_heard_at_the_start_and_nowhere_else() -> None:
+    rng = np.random.default_rng(5)
+    notice = rng.normal(0, 0.2, 8000).astype(np.float32)
+    sound = rng.normal(0, 0.2, 16000).astype(np.float32)
+    said = explicit_audio.place(Audio(sound, 8000).to_wav(), before=notice)
+    samples, rate = audio.decode(said)
+
+    assert explicit_audio.is_said(samples, notice, rate)
+    assert explicit_audio.is_said(np.stack([samples] * 2, 1), notice, rate)
+    assert not explicit_audio.is_said(samples[100:], notice, rate)
+    assert not explicit_audio.is_said(samples[:4000], notice, rate)
+    assert not explicit_audio.is_said(sound, notice, rate)
+
+
+@pytest.mark.parametrize("wrong", ["short", "long", "silent", "stereo", "infinite"])
+def test_a_notice_that_nobody_hears_is_refused(wrong: str) -> None:
+    noise = np.random.default_rng(6).normal(0, 0.2, 21 * 8000)
+    notice = {
+        "short": noise[:3999],
+        "long": noise,
+        "silent": noise[:8000] / 100,
+        "stereo": noise[:16000].reshape(-1, 2),
+        "infinite": np.append(noise[:8000], np.inf),
+    }[wrong]
+    with pytest.raises(LabelError, match="a notice"):
+        explicit_audio.check_notice(notice, 8000)
+    explicit_audio.check_notice(noise[:8000], 8000)
+
+
+def test_only_our_own_words_keep_a_text_from_being_marked() -> None:
+    def written(text: str, form: str, wording: str = explicit_text.WORDING) -> str:
+        wish = explicit.Wish(wording)
+        return explicit.write(text.encode(), "text/plain", form, wish).decode()
+
+    for form in ("text", "markdown", "page"):
+        once = written("AI技术能生成图像", form)
+        assert once != "AI技术能生成图像"
+        assert written(once, form) == once
+    assert written("MAIL\n", "text", "AI") == "AI\n\nMAIL\n\nAI\n"
 
 
 def test_without_ffmpeg_the_clause_is_named(

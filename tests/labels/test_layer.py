@@ -76,6 +76,13 @@ def test_a_container_that_cannot_be_read_is_not_one_without_a_label() -> None:
     assert "label-unreadable" in codes(report)
 
 
+def test_a_page_that_is_cut_off_in_its_label_is_not_one_without() -> None:
+    cut = b"<meta name=aigc content='{"
+
+    assert "label-unreadable" in codes(judged(b"<html><head>" + cut))
+    assert "label-unreadable" not in codes(judged(b"What aigc is: " + cut))
+
+
 @pytest.mark.parametrize("raw", [b"[]", b'{"Label":"9"}', b"{" * 500])
 def test_hostile_labels_are_evidence_and_never_raise(raw: bytes) -> None:
     report = judged(labelled(raw))

@@ -98,6 +98,47 @@ def test_eu_10_systems_from_before_have_until_december(
         assert found.level(layer) is expected
 
 
+def test_nothing_is_counted_before_a_law_is_in_force() -> None:
+    def minimum(as_of: date, on_market: date | None = None) -> int:
+        found = requirements(["eu"], "image", as_of=as_of, on_market=on_market)
+        return found.minimum
+
+    old = date(2026, 8, 1)
+    assert [minimum(date(2026, 8, day)) for day in (1, 2)] == [0, 2]
+    assert minimum(date(2026, 12, 1), on_market=old) == 0
+    assert minimum(date(2026, 12, 2), on_market=old) == 2
+
+
+def test_the_clause_of_the_minimum_is_that_of_who_asks_most() -> None:
+    for name in ("cn", "in", "us-ca"):
+        found = requirements([name], "image", as_of=TODAY)
+        assert "Code of Practice" not in found.minimum_clause
+    both = requirements(["cn", "eu"], "image", as_of=TODAY)
+    assert (both.minimum, both.minimum_clause) == (2, "Code of Practice, Measure 1.1")
+
+
+def test_only_china_waives_its_mark() -> None:
+    def firm(*names: str) -> tuple[str, ...]:
+        return requirements(names, "image", as_of=TODAY).rows["explicit"].firm
+
+    assert firm("cn") == ()
+    assert firm("cn", "eu") == ()
+    assert len(firm("in")) == len(firm("cn", "in")) == len(firm("global")) == 1
+
+
+def test_the_corner_is_that_of_who_asks_first() -> None:
+    corners = {
+        names: requirements(names.split(), "image", as_of=TODAY).corner
+        for names in ("eu", "cn", "eu cn", "eu us-ca")
+    }
+    assert corners == {
+        "eu": "top-right",
+        "cn": "bottom-right",
+        "eu cn": "bottom-right",
+        "eu us-ca": "top-right",
+    }
+
+
 def test_dates_of_single_rows() -> None:
     before, after = date(2027, 2, 1), date(2027, 2, 2)
 

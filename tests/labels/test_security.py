@@ -14,6 +14,7 @@ import pytest
 from watermark.errors import KeyFileError, LabelError
 from watermark.labels import aigc, security, sm2
 from watermark.labels.aigc import Label
+from watermark.sign import der
 from watermark.sign.credential import Credential
 
 OPENSSL = shutil.which("openssl")
@@ -49,6 +50,36 @@ def test_cn_07_the_standards_example_of_a_signature() -> None:
     assert sm2.verify(point, MESSAGE, signature)
     assert not sm2.verify(point, MESSAGE + b".", signature)
     assert not sm2.verify(point, MESSAGE, signature, user_id=b"another")
+
+
+def test_numbers_outside_their_range_never_verify() -> None:
+    key = sm2.PrivateKey.generate()
+    [public] = sm2.points(key.public)
+    pair = der.element(key.sign(b"x")).children()
+    r, s = map(der.number, pair)
+
+    def good(*numbers: int, public: sm2.Point = public, more: bytes = b"") -> bool:
+        signature = der.encode(der.SEQUENCE, *map(der.integer, numbers))
+        return sm2.verify(public, b"x", signature + more)
+
+    assert good(r, s)
+    for numbers in ((r + sm2.N, s), (r, s + sm2.N), (0, s), (r, 0), (r, sm2.N - r)):
+        assert not good(*numbers)  # the last: r + s is 0
+    assert not good(r)
+    assert not good(r, s, s)
+    assert not good(r, s, more=b"\0")
+    for point in ((0, 0), (public[0], public[1] + 1), (public[0], public[1] + sm2.P)):
+        assert not good(r, s, public=point)
+    assert sm2.points(b"\x04" + bytes(64)) == sm2.points(b"\0") == []
+
+
+def test_who_signs_is_part_of_what_is_signed() -> None:
+    key = sm2.PrivateKey.generate()
+    [public] = sm2.points(key.public)
+    signature = key.sign(b"x", user_id=b"ALICE123@YAHOO.COM")
+
+    assert sm2.verify(public, b"x", signature, user_id=b"ALICE123@YAHOO.COM")
+    assert not sm2.verify(public, b"x", signature)
 
 
 def test_two_signatures_have_two_nonces() -> None:

@@ -179,11 +179,10 @@ def test_cn_01_a_flac_without_comments_gets_some_behind_its_streaminfo() -> None
 
 
 def test_cn_03_other_blocks_and_comments_of_a_flac_stay() -> None:
-    seek, picture = block(3, bytes(18)), block(6, b"picture")
+    drawn = struct.pack(">II4sI3s16sI2s", 3, 4, b"a/bc", 3, b"abc", bytes(16), 2, b"xy")
+    seek, picture = block(3, bytes(18)), block(6, drawn)
     old = block(4, comments(b"TITLE=T", b"aigc=" + OTHER, b"ARTIST=A=B", b"AIGC=2"))
-    data = (
-        b"fLaC" + block(0, STREAMINFO) + seek + old + block(6, b"picture", True) + FRAME
-    )
+    data = b"fLaC" + block(0, STREAMINFO) + seek + old + block(6, drawn, True) + FRAME
     assert read(data, FLAC) == [OTHER, b"2"]
     new = block(4, comments(b"TITLE=T", b"ARTIST=A=B", AIGC))
     wanted = b"fLaC" + block(0, STREAMINFO) + seek + new + picture
@@ -226,6 +225,10 @@ def stream(*blocks: bytes) -> bytes:
         (b"fLaC" + block(0, STREAMINFO, True), "cut off"),
         (flac().replace(FRAME, b"\xff\xfb" + FRAME), "expected a FLAC frame"),
         (stream(block(127, b"", True)), "type 127"),
+        *(
+            (stream(block(kind, comments(AIGC), True)), f"type {kind}")
+            for kind in (0, 1, 3, 6, 7)
+        ),
         (stream(block(0, STREAMINFO, True)), "type 0"),
         (stream(block(4, comments(AIGC)[:-1], True)), "Vorbis comment of 191 bytes"),
         (stream(block(4, b"\4\0\0", True)), "within a length"),

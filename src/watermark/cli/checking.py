@@ -65,15 +65,13 @@ def check(
     if as_json and as_sarif:
         raise Failure("expected one of --json and --sarif", Code.USAGE)
     anchors = trust.read_bytes() if trust is not None else b""
-    days = {
-        name: None if found is None else found.date()
-        for name, found in {"as_of": as_of, "on_market": on_market}.items()
-    }
+    day = as_of.date() if as_of is not None else None
+    since = on_market.date() if on_market is not None else None
     name, code = "+".join(regime), Code.DONE
     results: list[tuple[Path, str, Sequence[Finding]]] = []
     for file in files:
         try:
-            found = lint(file, regime, anchors=anchors, **days)
+            found = lint(file, regime, as_of=day, on_market=since, anchors=anchors)
         except LabelError as problem:
             raise Failure(str(problem), Code.USAGE) from problem
         except OSError as problem:
@@ -109,8 +107,8 @@ def _show(file: Path, found: Sequence[Finding]) -> None:
     missed = sum(f.state == "missed" for f in failed)
     outside = sum(f.state == "outside" for f in found)
     hint(
-        f"{len(found)} clauses: {missed} required ones are missed, "
-        f"{len(failed) - missed} unclear; {outside} cannot be seen in a file."
+        f"Of {len(found)} clauses, required and missed: {missed}; required and "
+        f"unclear: {len(failed) - missed}; not to be seen in a file: {outside}."
     )
 
 

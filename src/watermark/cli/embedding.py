@@ -230,12 +230,22 @@ def _embed(
     source: SourceName | None,
     **options: Any,
 ) -> Marked:
-    from watermark.assets import media_type_for_suffix
+    from watermark.assets import format_of, media_type_for_suffix
     from watermark.assets.loading import load, sidecar_of
+    from watermark.labels.regimes import form_of
 
     asset = load(file)
     # Told before anything is published: the ledger forgets nothing.
     is_text = asset.media_type == "text/plain"
+    forms = {
+        form_of(format_of(asset.data or b"", each.suffix) or "", "text", each.suffix)
+        for each in (file, target)
+    }
+    if is_text and options["regimes"] and len(forms) > 1:
+        raise UnsupportedFormat(
+            f"{target.name} asks for something else than {file.name} under these "
+            "regimes: give both the same suffix"
+        )
     if is_text and carrier == "sidecar":
         beside = sidecar_of(target)
         if beside in sidecars:

@@ -41,6 +41,17 @@ def create(home: HomeOption = None) -> None:
         say("log", ledger.verifier)
 
 
+@app.command("personal-key")
+def personal_key(home: HomeOption = None) -> None:
+    """Make the key for personal fields, in a home of before there were any."""
+    from watermark.home import Home
+
+    opened = Home.open(home)
+    opened.create_personal_key()
+    title(f"Made {opened.path / 'personal.key'}")
+    hint("Back it up: without it no personal field can be read.")
+
+
 @app.command()
 def append(
     file: Annotated[
@@ -236,7 +247,7 @@ def _tell(act: Act | None, as_json: bool, nothing: str = "") -> None:
         hint(nothing)
     else:
         count = sum(stop - start for start, stop in act.entries)
-        about = f"{count} entries" if act.entries else act.record_id
+        about = act.record_id or (f"{count} entries" if act.entries else "")
         what = f"{act.event} {act.hold}" if act.hold else act.event
         say("entry", f"{act.idx} {what} {about}".rstrip())
 

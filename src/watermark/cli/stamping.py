@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from watermark.cli.terminal import (
     title,
     warn,
 )
-from watermark.errors import WatermarkError
+from watermark.errors import UnsupportedFormat, WatermarkError
 
 if TYPE_CHECKING:
     from watermark.api import Watermark
@@ -129,7 +130,10 @@ def off(home: HomeOption = None) -> None:
     stamps = _stamps(home)
     folder = _credential(home)
     made = Stamps.save(
-        *(folder, stamps.urls, stamps.anchors), when="never", room=stamps.room
+        *(folder, stamps.urls, stamps.anchors),
+        when="never",
+        room=stamps.room,
+        seconds=stamps.seconds,
     )
     _describe(made)
 
@@ -140,17 +144,23 @@ def _stamp(path: Path, w: Watermark, stamps: Stamps) -> None:
     from watermark.sign import restamp, text
 
     asset = load(path)
-    data = path.read_bytes()
+    data = asset.data
+    if data is None:
+        raise UnsupportedFormat(asset.problem)
     kind = "text/plain" if asset.kind == "text" else asset.media_type
     beside = None
     if kind == "text/plain" and not text.holds(data):
         beside = asset.sidecar
     before = hashlib.sha256(data).hexdigest()
     made = restamp.stamp(data, kind, stamps, anchors=w.home.anchors, sidecar=beside)
-    _publish(w, before, made.data, made.manifest_id)
-    target = path if beside is None else sidecar_of(path)
-    content = made.data if beside is None else made.manifest
-    write_atomically(target, content, replace=True)
+    if beside is None:
+        target, content = path, made.data
+        _publish(w, before, made.data, made.manifest_id)
+    else:  # the text itself stays, and so does what the ledger says of it
+        target, content = sidecar_of(path), made.manifest
+    mode = stat.S_IMODE(path.stat().st_mode)  # a private file stays private
+    # What a link leads to is stamped, and the link stays.
+    write_atomically(target.resolve(), content, mode=mode, replace=True)
     title(f"Stamped {target}")
 
 

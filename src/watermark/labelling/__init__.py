@@ -57,8 +57,11 @@ class Order:
         """Check what the types do not.
 
         Raises:
-            ValueError: no such value of `explicit`, or a request and a mark as well.
+            ValueError: no such value of `explicit`, a request and a mark as well, or a
+                day that is none.
         """
+        if self.as_of is not None and type(self.as_of) is not date:
+            raise ValueError(f"as_of={self.as_of!r} found, expected a datetime.date")
         if self.explicit not in (None, True, False, "placed"):
             raise ValueError(
                 f"explicit={self.explicit!r} found, expected True, False, 'placed' or "
@@ -204,9 +207,10 @@ class Job:
             raise LabelError(
                 needs.clause("origin") or ", ".join(needs.regimes),
                 "nothing says that a model made this file, and its labels would say "
-                "so: embed the output itself, or pass record=Record(kind=..., "
-                "provider=..., system='name/version'), with origin='altered' and "
-                "source='composite' where a model changed existing media",
+                "so: embed the output itself, or say how it came to be, with "
+                "record=Record(kind=..., provider=..., system='name/version'), and "
+                "origin='altered', source='composite' where a model changed existing "
+                "media; on the command line with --source",
             )
         detail = f"{record.origin}, {record.source or 'trained'}"
         self.account.settle("origin", True, "", detail)
@@ -223,9 +227,9 @@ class Job:
         account.settle(
             "filing",
             bool(about and about.filings and self.model),
-            "no filing number, or no name of a model or system to show with it: name "
-            "them in home.toml, [about] filings and [label] system; or say there, in "
-            "[label], public = false",
+            ("no filing number is known" if self.model else "no model is named")
+            + ": a public service shows both, from home.toml, [about] filings and "
+            "[label] system; one that is not says there, in [label], public = false",
         )
         account.settle(
             "detector",
@@ -238,5 +242,6 @@ class Job:
             raise LabelError(
                 self.account.needs.clause("timestamp"),
                 "timestamp: no authority is known to ask: name one with `wm stamp "
-                "use`, or pass timestamp='deferred' and stamp later",
+                "use`, or pass timestamp='deferred' (--timestamp deferred) and stamp "
+                "later",
             )

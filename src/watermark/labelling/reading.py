@@ -8,7 +8,7 @@ from watermark import verification
 from watermark.assets.loading import Asset
 from watermark.labelling import Job
 from watermark.labels import containers, explicit, iptc
-from watermark.labels.regimes import Level
+from watermark.labels.regimes import LAYERS, Level
 from watermark.sign.stamps import When
 
 
@@ -42,6 +42,7 @@ def read_back(job: Job, data: bytes, *, signed: bool, timestamp: When) -> None:
     if account.needs.level("notice") is not Level.OFF:
         account.enter("notice", "declared", f"show this with it: {job.ui_hint}")
     account.check()
+    account.layers.sort(key=lambda each: LAYERS.index(each.name))
 
 
 def _marks(job: Job, data: bytes) -> None:

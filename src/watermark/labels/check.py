@@ -326,8 +326,10 @@ def _claimed(layer: str, found: ManifestResult) -> tuple[State, str]:
             return "met", "provider, system, version, time, identifier"
         about = facts.provider_of(store)
     except SigningError:
-        return "outside", "not in the manifest as we write it: see wm verify"
+        if layer == "facts":
+            return "unclear", "not in the manifest as we write it: see wm verify"
+        return "outside", "the manifest does not name it; elsewhere it may be told"
     key = {"filing": "filings", "detector": "detector"}[layer]
     if about.get(key):
         return "met", f"the manifest names {key}"
-    return "outside", f"the manifest names no {key}; elsewhere it may be told"
+    return "outside", "the manifest does not name it; elsewhere it may be told"

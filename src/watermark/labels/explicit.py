@@ -70,7 +70,7 @@ def write(data: bytes, media_type: str, form: str, wish: Wish) -> bytes:
     raise LabelError(
         "GB 45438-2025, 5",
         f"no explicit mark can be put into {media_type} here: put it into the content "
-        "before, and pass explicit='placed'",
+        "before, and pass explicit='placed' (--explicit placed)",
     )
 
 

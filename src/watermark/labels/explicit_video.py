@@ -1,9 +1,9 @@
 """Explicit marks in video: words on the opening frames, drawn by ffmpeg.
 
 GB 45438-2025, 5.4: on the starting picture, at an edge or corner, for two seconds at
-least, at least 5 % of the shortest side high. ffmpeg encodes the pictures anew; the
-sound is copied. ffmpeg is a program of its own, looked up on the path, and no part of
-this package.
+least, at least 5 % of the shortest side high. ffmpeg encodes the pictures anew; sound
+and subtitles are copied. ffmpeg is a program of its own, looked up on the path, and no
+part of this package.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def draw(
                 *("-protocol_whitelist", "file", "-i", str(words)),
                 *("-filter_complex", f"[0:v:0][1:v]overlay=format=auto{until}[v]"),
                 *("-map", "[v]", "-map", "0:a?", "-c:a", "copy", "-map_metadata", "0"),
+                *("-map", "0:s?", "-c:s", "copy"),
                 *("-c:v", encoder, *_QUALITY[encoder], "-threads", "2"),
                 *(faster if muxer in ("mp4", "mov") else ()),
                 *("-f", muxer, str(target.absolute())),

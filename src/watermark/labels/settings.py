@@ -1,7 +1,7 @@
 """What a provider says once of all its labels: tables in the home's ``home.toml``.
 
     [label]
-    producer = "001191110102MAD55U9H0F10002"  # the code that was assigned to you
+    producer = "001191XXXXXXXXXXXXXXXX10001"  # the code that was assigned to you
     system = "acme-image/1.2" # that generates: its name and version
     sm2_key = "sm2.pem"       # signs labels; without it the manifests' key does
     on_market = 2026-03-01    # since when the system is on the market

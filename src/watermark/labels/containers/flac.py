@@ -21,7 +21,9 @@ from watermark.labels.containers.streams import (
 )
 from watermark.labels.containers.vorbis import Comments
 
-_STREAMINFO, _PADDING, _COMMENTS, _INVALID = 0, 1, 4, 127
+# Kinds of blocks; those above are reserved (RFC 9639, 8.1).
+_STREAMINFO, _PADDING, _APPLICATION, _SEEKTABLE = range(4)
+_COMMENTS, _CUESHEET, _PICTURE = range(4, 7)
 _LAST = 0x80
 _HEAD, _STREAMINFO_BYTES = 4, 34
 _MOST = (1 << 24) - 1  # bytes of a block
@@ -108,11 +110,10 @@ def _blocks(source: BinaryIO, start: int) -> list[Block]:
         head = take(source, place, _HEAD)
         last, kind = bool(head[0] & _LAST), head[0] & ~_LAST
         body = Span(place + _HEAD, place + _HEAD + int.from_bytes(head[1:], "big"))
-        first = kind == _STREAMINFO and len(body) == _STREAMINFO_BYTES
-        if kind == _INVALID or first == bool(blocks):
+        if (kind == _STREAMINFO) == bool(blocks) or not _is_sound(source, kind, body):
             raise DamagedAsset(
                 f"a block of type {kind} and {len(body)} bytes found at byte {place}, "
-                "expected one STREAMINFO of 34 bytes, and others behind it"
+                "expected one STREAMINFO of 34 bytes, and others as RFC 9639 has them"
             )
         counted(len(blocks))
         blocks.append(Block(kind, body))
@@ -121,3 +122,21 @@ def _blocks(source: BinaryIO, start: int) -> list[Block]:
     if sync[0] != 0xFF or sync[1] & 0xFE != 0xF8:
         raise DamagedAsset(f"{sync.hex()} found at byte {place}, expected a FLAC frame")
     return blocks
+
+
+def _is_sound(source: BinaryIO, kind: int, body: Span) -> bool:
+    """Whether a block is what its kind says: comments may hide under another."""
+    if kind == _STREAMINFO:
+        return len(body) == _STREAMINFO_BYTES
+    if kind == _PADDING:
+        return not any(take(source, body.start, len(body)))
+    if kind == _SEEKTABLE:
+        return len(body) % 18 == 0
+    if kind != _PICTURE:
+        return kind in (_APPLICATION, _COMMENTS, _CUESHEET)
+    place = body.start + 4  # RFC 9639, 8.8: two texts, four numbers, and the picture
+    for numbers in (0, 16, 0):
+        place += 4 + int.from_bytes(take(source, place, 4), "big") + numbers
+        if place > body.end:
+            return False
+    return place == body.end

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 from watermark.assets import DamagedAsset
 from watermark.labels import xmp
 from watermark.labels.containers.patching import patched
-from watermark.labels.containers.streams import length, take
+from watermark.labels.containers.streams import length, only_zeros, take
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _APPLICATION, _COMMENT = 0xFF, 0xFE  # kinds of extensions
@@ -78,10 +78,16 @@ def _blocks(source: BinaryIO) -> Iterator[_Block]:
     if screen[:6] not in (b"GIF87a", b"GIF89a"):
         raise DamagedAsset("this is no GIF: it does not begin as one")
     at = _SCREEN + _colours(screen[10])
-    total = 0
+    total = pictures = 0
     for _ in range(_BLOCKS):
         start, introducer = at, take(source, at, 1)[0]
+        pictures += introducer == _IMAGE
         if introducer == _TRAILER:
+            if not pictures or not only_zeros(source, at + 1, length(source)):
+                raise DamagedAsset(
+                    f"the end of a GIF found at byte {at}, expected pictures before it "
+                    "and nothing behind it"
+                )
             yield _Block(introducer, -1, start, start + 1)
             return
         kind = -1
@@ -90,7 +96,9 @@ def _blocks(source: BinaryIO) -> Iterator[_Block]:
             at, count = _skipped(source, at + 2)
         elif introducer == _IMAGE:
             at += 10 + _colours(take(source, at + 9, 1)[0])
-            at, count = _skipped(source, at + 1)  # behind the code size
+            if not 1 <= (wide := take(source, at, 1)[0]) <= 8:
+                raise DamagedAsset(f"codes of {wide} bits found in this GIF")
+            at, count = _skipped(source, at + 1)
         else:
             raise DamagedAsset(f"block {introducer:02X} found at byte {at} of this GIF")
         total += count

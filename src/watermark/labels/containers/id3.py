@@ -137,7 +137,7 @@ def labels(tags: list[Tag]) -> list[bytes]:
             if held > HELD:  # frames of a few bytes may unpack to many each
                 raise DamagedAsset(f"more than {HELD} bytes of texts in ID3 tags found")
             if is_label(text[0]):
-                found.append(text[1])
+                found.append(text[1].rstrip(b"\0"))
     return found
 
 
@@ -249,7 +249,7 @@ def _text(tag: Tag, frame: Frame) -> tuple[bytes, bytes] | None:
     encoding, text = body[:1], body[1:]
     if encoding in (b"\0", b"\3"):
         name, _, value = text.partition(b"\0")
-        return name, value.rstrip(b"\0")
+        return name, value
     if encoding not in (b"\1", b"\2"):
         raise DamagedAsset(f"encoding {encoding.hex()} of a TXXX frame, expected 00-03")
     cut = text.find(b"\0\0")
@@ -260,7 +260,7 @@ def _text(tag: Tag, frame: Frame) -> tuple[bytes, bytes] | None:
     try:
         name = name.decode(codec).encode()
         if is_label(name):  # the texts of others are nobody's business here
-            value = value.decode(codec).rstrip("\0").encode()
+            value = value.decode(codec).encode()
     except UnicodeDecodeError as error:
         raise DamagedAsset(f"a TXXX frame is not in {codec}: {error.reason}") from None
     return name, value

@@ -11,8 +11,8 @@ from watermark.labels import aigc
 from watermark.labels.containers.streams import length, take
 
 MAX_ENTRIES = 4096
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}  # IFD; BigTIFF's
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}  # IFD; BigTIFF's
 
 _PREFIX = b"Exif\0\0"  # that belongs into JPEG, and is met in WebP and PNG as well
 
@@ -120,7 +120,7 @@ def directory(source: BinaryIO, form: Form, start: int) -> Directory:
     for place in range(0, count * each, each):
         tag, kind = struct.unpack_from(form.order + "HH", data, place)
         (number,) = struct.unpack_from(form.offset, data, place + 4)
-        size = number * _SIZES.get(kind, 1)
+        size = number * SIZES.get(kind, 1)
         value = place + 4 + form.width
         held = at + value
         if size > form.width:

@@ -150,7 +150,9 @@ class Meta:
             kind = reader.take(4)
             if kind == b"mime":
                 texts = entry[reader.at :].split(b"\0")
-                kind = texts[1] if len(texts) > 1 else b""
+                kind = texts[1].partition(b";")[0] if len(texts) > 2 else b""
+                if not kind:
+                    raise DamagedAsset(f"item {number} of this HEIF file has no type")
                 if len(texts) > 3 and texts[2]:
                     self.packed.add(number)
             self.types[number] = kind

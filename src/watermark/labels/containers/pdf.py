@@ -144,8 +144,9 @@ def _parsed(source: BinaryIO) -> _Document:
             raise DamagedAsset("the information of this PDF is not where it should be")
     elif not isinstance(raw, NullObject):
         info = raw
-    if not isinstance(info, DictionaryObject):
-        raise DamagedAsset("what this PDF names as its information is no dictionary")
+    # Its other dictionaries say what they are, and this has no type (14.3.3).
+    if not isinstance(info, DictionaryObject) or "/Type" in info:
+        raise DamagedAsset("what this PDF names as its information is something else")
     root = trailer["/Root"].get_object()
     form = root.get("/AcroForm")
     signed = form is not None and bool(form.get_object().get("/SigFlags", 0) & 1)
@@ -169,11 +170,10 @@ def _place(source: BinaryIO, reader: Any, start: int, number: tuple[int, int]) -
         if idnum in reader.xref_objStm and generation == 0:
             return 0
     elif row is not None and row.kind == pdf_sections.IN_USE:
-        source.seek(row.place)
-        found = reader.read_object_header(source)
-        if tuple(found) == number and row.generation == generation:
+        pdf_sections.check(source, reader, idnum, row)
+        if row.generation == generation:
             return row.place
-    raise DamagedAsset(f"object {idnum} of this PDF is not where its sections say")
+    raise DamagedAsset(f"no section of this PDF says where object {idnum} lies")
 
 
 def _section(source: BinaryIO) -> tuple[int, bool]:

@@ -6,7 +6,9 @@ document whose newest section is damaged would then be its own earlier version.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from watermark.assets import DamagedAsset
@@ -18,7 +20,9 @@ _STREAM = re.compile(rb"\s*\d+\s+\d+\s+obj\b")
 _PREVIOUS = re.compile(rb"/Prev\s+(\d{1,15})\b")
 _COMMENT = re.compile(rb"%[^\r\n]*")
 _NUMBER = re.compile(rb"\d{1,10}")
+_KINDS = {b"n": IN_USE, b"f": FREE}
 _WINDOW = 1 << 16  # bytes that are read at once, and of a trailer
+_CHECKED = 1 << 10  # rows of a section that are held against what lies there
 _SECTIONS = 1 << 12  # a document that was changed more often is not read
 
 
@@ -60,25 +64,52 @@ def find(source: BinaryIO, reader: Any, start: int, number: int) -> Row | None:
         number: of the object.
 
     Raises:
-        DamagedAsset: this section or one behind it cannot be read as it is written.
+        DamagedAsset: this section or a newer one cannot be read as it is written, or
+            says that something lies where it does not.
     """
     seen = set[int]()
     while start not in seen and len(seen) < _SECTIONS:
         seen.add(start)
         read = _table if is_table(source, start) else _stream
-        row, previous = read(source, reader, start, number)
-        if row is not None or not previous:
-            return row
+        rows, previous = read(source, reader, start)
+        found: Row | None = None
+        others: list[tuple[int, Row]] = []
+        for each, row in rows:
+            if each == number:
+                if found is not None:
+                    raise DamagedAsset(f"object {each} of this PDF stands twice")
+                found = row
+            elif len(others) < _CHECKED:
+                others.append((each, row))
+        if found is not None or not previous:
+            return found
+        for each, row in others:  # a row of the object itself, with a wrong number
+            check(source, reader, each, row)
         start = previous
-    raise DamagedAsset(
-        "the cross-reference sections of this PDF lead round in a circle"
-    )
+    raise DamagedAsset("the cross-reference sections of this PDF go round in a circle")
+
+
+def check(source: BinaryIO, reader: Any, number: int, row: Row) -> None:
+    """Return if an object lies where a row says, or the row says no place.
+
+    Raises:
+        DamagedAsset: it does not.
+    """
+    if row.kind != IN_USE:
+        return
+    source.seek(row.place)
+    try:
+        found = tuple(reader.read_object_header(source))
+    except ValueError:
+        found = ()
+    if found != (number, row.generation):
+        raise DamagedAsset(f"object {number} of this PDF is not where its section says")
 
 
 def _table(
-    source: BinaryIO, reader: Any, start: int, number: int
-) -> tuple[Row | None, int]:
-    """The row of an object, and where the section before begins, or 0."""
+    source: BinaryIO, reader: Any, start: int
+) -> tuple[Iterator[tuple[int, Row]], int]:
+    """Number and row of each object, and where the section before begins, or 0."""
     end, data = length(source), bytearray()
     while (at := data.find(b"trailer", max(0, len(data) - _WINDOW - 7))) < 0:
         place = start + len(data)
@@ -88,40 +119,33 @@ def _table(
     place = start + at
     trailer = take(source, place, min(_WINDOW, end - place)).partition(b"startxref")[0]
     previous = _PREVIOUS.search(trailer)
-    row = _row(_COMMENT.sub(b"", data[:at]).split()[1:], number)
-    return row, int(previous[1]) if previous else 0
+    words = _COMMENT.sub(b"", data[:at]).split()[1:]
+    return _rows(words), int(previous[1]) if previous else 0
 
 
-def _row(words: list[bytes], number: int) -> Row | None:
-    """The row of an object in a table; all of its rows are checked."""
-    found, at = None, 0
+def _rows(words: list[bytes]) -> Iterator[tuple[int, Row]]:
+    at = 0
     while at < len(words):
-        first, count = _numbers(words[at : at + 2], 2)
+        first, count = _numbers(words[at : at + 2])
         at += 2
-        rows = words[at : at + 3 * count]
-        places = _numbers(rows[::3], count)
-        generations = _numbers(rows[1::3], count)
-        if len(rows) != 3 * count or not {b"n", b"f"}.issuperset(rows[2::3]):
-            raise DamagedAsset(
-                "a row of a table of this PDF is neither in use nor free"
-            )
-        if first <= number < first + count:
-            n = number - first
-            kind = IN_USE if rows[3 * n + 2] == b"n" else FREE
-            found = Row(kind, places[n], generations[n])
-        at += 3 * count
-    return found
+        for number in range(first, first + count):
+            place, generation = _numbers(words[at : at + 2])
+            kind = _KINDS.get(b"".join(words[at + 2 : at + 3]))
+            if kind is None:
+                raise DamagedAsset(f"row {number} of this PDF is neither used nor free")
+            yield number, Row(kind, place, generation)
+            at += 3
 
 
-def _numbers(words: list[bytes], count: int) -> list[int]:
-    if len(words) != count or not all(map(_NUMBER.fullmatch, words)):
-        raise DamagedAsset("a table of this PDF cannot be read: expected numbers in it")
+def _numbers(words: list[bytes]) -> list[int]:
+    if len(words) != 2 or not all(map(_NUMBER.fullmatch, words)):
+        raise DamagedAsset("a table of this PDF cannot be read: expected two numbers")
     return [int(word) for word in words]
 
 
 def _stream(
-    source: BinaryIO, reader: Any, start: int, number: int
-) -> tuple[Row | None, int]:
+    source: BinaryIO, reader: Any, start: int
+) -> tuple[Iterator[tuple[int, Row]], int]:
     """As `_table`."""
     from pypdf.generic import read_object
 
@@ -131,25 +155,26 @@ def _stream(
     widths = [int(each) for each in section["/W"]]
     pairs = [int(each) for each in section.get("/Index", [0, section["/Size"]])]
     data: bytes = section.get_data()
-    starts, counts = pairs[::2], pairs[1::2]
-    sound = len(widths) == 3 and len(pairs) % 2 == 0 and min(*widths, *pairs) >= 0
-    if not sound or len(data) != sum(widths) * sum(counts):
+    runs = list(zip(pairs[::2], pairs[1::2], strict=True))
+    ordered = all(a + n <= b for (a, n), (b, _) in itertools.pairwise(runs))
+    sound = len(widths) == 3 and min(*widths, *pairs) >= 0 and sum(widths) > 0
+    if not (ordered and sound) or len(data) != sum(widths) * sum(pairs[1::2]):
         raise DamagedAsset(
             f"a cross-reference stream of {len(data)} bytes found in this PDF, "
-            f"expected {sum(counts)} rows of {sum(widths)}"
+            f"expected {sum(pairs[1::2])} rows of {sum(widths)}"
         )
-    found, before = None, 0
-    for first, count in zip(starts, counts, strict=True):
-        if first <= number < first + count:
-            found = _fields(data, before + number - first, widths)
-        before += count
-    return found, int(section.get("/Prev", 0))
+    return _fields(data, runs, widths), int(section.get("/Prev", 0))
 
 
-def _fields(data: bytes, row: int, widths: list[int]) -> Row:
-    at = row * sum(widths)
-    values = []
-    for wide in widths:
-        values.append(int.from_bytes(data[at : at + wide], "big"))
-        at += wide
-    return Row(values[0] if widths[0] else IN_USE, values[1], values[2])
+def _fields(
+    data: bytes, runs: list[tuple[int, int]], widths: list[int]
+) -> Iterator[tuple[int, Row]]:
+    at = 0
+    for first, count in runs:
+        for number in range(first, first + count):
+            values = []
+            for wide in widths:
+                values.append(int.from_bytes(data[at : at + wide], "big"))
+                at += wide
+            kind = values[0] if widths[0] else IN_USE
+            yield number, Row(kind, values[1], values[2])

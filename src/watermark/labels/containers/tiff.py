@@ -6,6 +6,7 @@ one field more, go to the end of the file, and what stood there before becomes z
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import BinaryIO
 
@@ -85,10 +86,22 @@ def _first(source: BinaryIO) -> tuple[ifd.Form, ifd.Directory]:
     """The first directory, which is a picture's; other bytes may look like one.
 
     Raises:
-        DamagedAsset: it gives no size, or no place in the file where a picture lies.
+        DamagedAsset: it gives no size, or no place where a picture lies; or its fields
+            are not in the order of their tags, of no known type, or not in the file
+            (TIFF 6.0, section 2).
     """
     form = ifd.form(source)
     first = ifd.directory(source, form, form.first)
+    tags = [entry.tag for entry in first.entries]
+    if any(tag >= after for tag, after in itertools.pairwise(tags)):
+        raise DamagedAsset("the fields of this TIFF are not in the order of their tags")
+    end = length(source)
+    for entry in first.entries:
+        if entry.type not in ifd.SIZES or entry.start + entry.size > end:
+            raise DamagedAsset(
+                f"field {entry.tag} of type {entry.type} and {entry.size} bytes found "
+                f"in a TIFF of {end} bytes, expected a type of TIFF 6.0 that fits"
+            )
     places = [first.find(tag) for tag in _PLACES]
     sides = [first.find(tag) for tag in (_WIDTH, _HEIGHT)]
     place = next((entry for entry in places if entry), None)
@@ -96,8 +109,6 @@ def _first(source: BinaryIO) -> tuple[ifd.Form, ifd.Directory]:
     sound = all(entry.type in _WHOLE and entry.values for entry in fields)
     if len(fields) != 3 or not sound:
         raise DamagedAsset("the first directory of this TIFF describes no picture")
-    if place and place.start + place.size > length(source):
-        raise DamagedAsset("this TIFF is cut off: where its picture lies is not in it")
     return form, first
 
 
