@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,9 +21,10 @@ from tests.serve.running import Service, changed
 from watermark.api import Watermark
 from watermark.record import Mark, Record
 from watermark.resolution import receipt
+from watermark.serve.repository import Facts, Repository
 from watermark.serve.tree import active_only, read
 from watermark.sign import c2pa, claims, trust
-from watermark.store.leaf import ASSET
+from watermark.store.leaf import ASSET, Entry, Row
 
 # C2PA 2.4, Decoupled, OpenAPI 2.3.0: method, path, parameters (* required), statuses.
 LOOK = "alg maxResults=10 hintAlg hintValue"
@@ -279,10 +284,16 @@ def test_reading_may_need_one_too(service: Service, provider: Provider) -> None:
         f"/manifests/{provider.manifest_id}",
         f"/manifests/{provider.manifest_id}/receipts",
     )
+    text = b"a text that nobody marked"
     with changed(service, anonymous_read=False):
         for path in paths:
             assert service.get(path).status == 403
             assert service.get(path, token=provider.token).status == 200
+        # What the page tells is read from the same ledger.
+        assert service.post("/v1/verify", text).status == 403
+        assert service.form(text="a text").status == 403
+        assert service.post("/v1/verify", text, token=provider.token).status == 200
+        assert service.form(text="a text", token=provider.token).status == 200
 
 
 def test_a_manifest_of_ours_is_kept_and_recovered(
@@ -382,6 +393,64 @@ def test_an_id_stands_for_one_manifest(service: Service, provider: Provider) -> 
     assert "another manifest" in answer.json["detail"]
 
 
+def test_of_two_at_once_one_is_logged(
+    service: Service, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, store, record = signed(provider, b"at once.")
+    kept = {"token": provider.token, "content_type": C2PA}
+    ledger = service.state.home.ledger
+    append = ledger.append
+
+    def slowly(entries: Sequence[Entry]) -> list[Row]:
+        time.sleep(0.1)
+        return append(entries)
+
+    monkeypatch.setattr(ledger, "append", slowly)
+    facts = Facts(name, "Acme", True, record.record_id, ())
+    with ThreadPoolExecutor(8) as pool:
+        adding = [
+            pool.submit(service.state.repository.add, store, facts) for _ in range(8)
+        ]
+    assert [each.result() for each in adding] == [None] * 8
+    assert len(provider.home.ledger.by_record(record.record_id)) == 1
+    assert service.post("/manifests", store, **kept).status == 200
+
+
+def test_of_two_withdrawals_one_finds_it(
+    service: Service, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, store, _ = signed(provider, b"two gone")
+    kept = {"token": provider.token, "content_type": C2PA}
+    assert service.post("/manifests", store, **kept).status == 200
+    assert (
+        service.ask("DELETE", f"/manifests/{name}", token=provider.token).status == 204
+    )
+    # As if the other had come between the question and the deed.
+    monkeypatch.setattr(Repository, "_expect", lambda *_: None)
+    assert (
+        service.ask("DELETE", f"/manifests/{name}", token=provider.token).status == 404
+    )
+
+
+def test_a_withdrawn_manifest_is_not_read_out(
+    service: Service, provider: Provider
+) -> None:
+    """Nor on the page, where its mark leads to it."""
+    data, token = stripped(provider.file), provider.token
+    path = f"/manifests/{provider.manifest_id}"
+    assert b"c2pa.watermarked.bound" in service.form(file=data).body
+    assert service.ask("DELETE", path, token=token).status == 204
+    try:
+        gone = service.form(file=data).body
+    finally:
+        store = provider.marked.manifest
+        back = service.post("/manifests", store, token=token, content_type=C2PA)
+        assert back.status == 200
+
+    assert b"Marked" in gone
+    assert b"c2pa.watermarked.bound" not in gone
+
+
 # --- receipts -------------------------------------------------------------------------
 
 
@@ -399,6 +468,26 @@ def test_a_receipt_is_checked(service: Service, provider: Provider) -> None:
     assert service.send(path, {**given, "more": 1}).status == 400
     assert service.send("/manifests/urn:c2pa:none/receipts", given).status == 404
     assert service.get("/manifests/urn:c2pa:none/receipts").status == 404
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['"\\ud800"', "NaN", "[" * 900 + "]" * 900, '{"a": ' * 400 + "1" + "}" * 400],
+)
+def test_a_receipt_that_cannot_be_said_again(
+    service: Service, provider: Provider, more: str
+) -> None:
+    """Half a character, or a depth that only a reader bears: 400, or said again."""
+    path = f"/manifests/{provider.manifest_id}/receipts"
+    given = service.get(path).json
+    del given["verified"]
+    given["anchor"]["more"] = "@"
+    body = json.dumps(given).replace('"@"', more).encode()
+    answer = service.post(path, body, content_type="application/json")
+
+    assert answer.status in (200, 400)
+    if answer.status == 200:
+        assert answer.json["verified"] is True
 
 
 def test_the_checkpoint_is_public(service: Service, provider: Provider) -> None:

@@ -83,7 +83,12 @@ def test_a_file_of_tokens_that_others_can_read(tmp_path: Path) -> None:
 
 
 def test_options_that_make_no_sense(home: Path) -> None:
-    bad = ("--public-url", "acme"), ("--contact", "javascript:alert(1)")
+    bad = (
+        ("--public-url", "acme"),
+        ("--contact", "javascript:alert(1)"),
+        ("--proxy", "*"),
+        ("--proxy", "10.0.0.1,*"),
+    )
     for option in bad:
         assert wm("serve", "--home", home, *option) == Code.USAGE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -15,11 +16,11 @@ import pytest
 from tests.serve.conftest import Provider, picture
 from tests.serve.running import Service, changed
 
-from watermark.serve.limits import Body, Budget, Rates
+from watermark.serve.limits import SITE_SHARE, Body, Budget, Rates
 from watermark.serve.patience import Impatient
 from watermark.serve.problems import Problem
 from watermark.serve.settings import MIB, Settings
-from watermark.serve.workers import Busy, Failed, Workers
+from watermark.serve.workers import KILL_SECONDS, Busy, Failed, Workers
 
 SECONDS = 60.0
 
@@ -48,6 +49,29 @@ def test_a_network_of_ipv6_is_one_asker() -> None:
     assert rates.take("2001:db8:0:1::1") == 0
 
 
+def test_a_site_of_ipv6_is_limited_as_well() -> None:
+    """It has 65,536 networks: each is new, and all are one house's."""
+    now = [0.0]
+    rates = Rates(60, 2, clock=lambda: now[0])
+    taken = [rates.take(f"2001:db8:7:{n:x}::1") == 0 for n in range(100)]
+
+    assert sum(taken) == SITE_SHARE * 2
+    assert rates.take("2001:db8:8::1") == 0
+    now[0] = 1.0
+    assert rates.take("2001:db8:7:ff::1") == 0
+
+
+def test_what_costs_much_is_a_debt() -> None:
+    now = [0.0]
+    rates = Rates(60, 3, clock=lambda: now[0])
+    assert rates.take("192.0.2.1") == 0
+    rates.charge("192.0.2.1", 20)
+    assert rates.take("192.0.2.1") == pytest.approx(19)
+    assert rates.take("192.0.2.2") == 0
+    now[0] = 19.0
+    assert rates.take("192.0.2.1") == 0
+
+
 def test_addresses_are_forgotten() -> None:
     rates = Rates(1, 1, addresses=100)
     for n in range(1000):
@@ -57,8 +81,8 @@ def test_addresses_are_forgotten() -> None:
 
 
 def test_the_service_counts_looks(service: Service, provider: Provider) -> None:
-    before = service.state._rates  # type: ignore[attr-defined]
-    object.__setattr__(service.state, "_rates", Rates(0.01, 2))
+    before = service.state.rates
+    object.__setattr__(service.state, "rates", Rates(0.01, 2))
     try:
         text = b"a text that nobody marked"
         codes = [service.post("/v1/verify", text).status for _ in range(3)]
@@ -66,7 +90,7 @@ def test_the_service_counts_looks(service: Service, provider: Provider) -> None:
         form = service.form(text="a text")
         known = service.post("/v1/verify", text, token=provider.token)
     finally:
-        object.__setattr__(service.state, "_rates", before)
+        object.__setattr__(service.state, "rates", before)
 
     assert codes == [200, 200, 429]
     assert (refused.status, form.status, known.status) == (429, 429, 200)
@@ -110,6 +134,22 @@ def test_all_bodies_have_a_budget() -> None:
     assert told.value.status_code == 503
     one.close()
     other.close()
+
+    assert budget.used == 0
+
+
+def test_no_asker_has_the_whole_budget() -> None:
+    budget = Budget(100, share=12)
+    one, other = (body([b"1234567"], budget=budget, who="a") for _ in range(2))
+    another = body([b"1234567"], budget=budget, who="b")
+    asyncio.run(drained(one, 1))
+    with pytest.raises(Problem) as told:
+        asyncio.run(drained(other, 1))
+    assert told.value.status_code == 503
+    asyncio.run(drained(another, 1))
+    assert budget.used == 14
+    for each in (one, other, another):
+        each.close()
 
     assert budget.used == 0
 
@@ -163,6 +203,40 @@ def test_a_second_head_that_never_ends(
         wire.sendall(b"GET /livez HTTP/1.1\r\nHost")
         while data := wire.recv(4000):
             assert b"200" not in data
+
+
+def test_an_answer_that_nobody_reads(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not kept for ever: all connections could be held so."""
+    monkeypatch.setattr(Impatient, "stalled_seconds", 0.3)
+    asked = b"GET /static/style.css HTTP/1.1\r\nHost: a\r\n\r\n" * 100
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.settimeout(0.2)
+        wire.connect(("127.0.0.1", service.port))
+        with pytest.raises(ConnectionError):
+            send_for(SECONDS, wire, asked)
+
+
+def send_for(seconds: float, wire: socket.socket, data: bytes) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            wire.sendall(data)
+
+
+def test_a_codec_that_takes_hours(service: Service) -> None:
+    """Of punycode 300 kB held the whole service for 8 seconds, 32 MiB for a day."""
+    head = b'--b\r\nContent-Disposition: form-data; name="text-"\r\n\r\n'
+    data = head + b"a" * 20_000 + b"-" + b"a" * 20_000 + b"\r\n--b--\r\n"
+    kind = "multipart/form-data; boundary=b; charset={}"
+
+    for name, status in (("punycode", 400), ("idna", 400), ("UTF-8", 400)):
+        answer = service.post("/verify", data, content_type=kind.format(name))
+        assert answer.status == status
+        wrong_codec = b"expected a form in UTF-8" in answer.body
+        assert wrong_codec == (name != "UTF-8")  # that one has only no text field
 
 
 def test_a_body_may_take_longer_than_a_head(
@@ -225,6 +299,11 @@ def test_whatever_a_look_does_the_next_one_works(provider: Provider) -> None:
         finally:
             await workers.close()
         assert worker.process.returncode is not None
+        # One bill for each look; the two that cost a process pay for a new one.
+        assert len(bills) == 5
+        assert [bill >= KILL_SECONDS for bill in bills] == [True, False, True] + (
+            [False] * 2
+        )
         return told
 
     assert asyncio.run(looks()) == [
@@ -248,10 +327,15 @@ async def reason(asked: Any) -> str:
 def test_a_look_that_takes_too_long(service: Service) -> None:
     killed = service.state.workers.killed
     service.state.workers._settings = Settings(workers=1, seconds=0.001)
+    before = service.state.rates
+    object.__setattr__(service.state, "rates", Rates(0.01, 5))
     try:
         answer = service.post("/v1/verify", image())
+        # Four of five looks were left, but that one cost a worker, which are ten.
+        assert service.post("/v1/verify", b"a text").status == 429
     finally:
         service.state.workers._settings = service.state.settings
+        object.__setattr__(service.state, "rates", before)
     after = service.post("/v1/verify", b"a text")
 
     assert (answer.status, after.status) == (503, 200)
@@ -261,6 +345,10 @@ def test_a_look_that_takes_too_long(service: Service) -> None:
 
 
 def test_a_caller_who_goes_away_leaves_nothing(service: Service) -> None:
+    def bugs() -> int:
+        return service.state.gauges.requests["POST", "/v1/verify", 500]
+
+    before = bugs()
     line = b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", service.port)) as wire:
@@ -269,6 +357,41 @@ def test_a_caller_who_goes_away_leaves_nothing(service: Service) -> None:
     while b"wm_requests_in_flight 1\n" not in service.get("/metrics").body:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert service.state.budget.used == 0
+    assert bugs() == before  # of which each is a page in the log
+
+
+def test_a_bug_is_answered_as_everything_else(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.state.repository, "_ledger", None)
+    answer = service.get("/log/checkpoint")
+    monkeypatch.undo()
+    metrics = service.get("/metrics").body
+
+    assert (answer.status, answer.json["type"][-3:]) == (500, "bug")
+    assert "NoneType" not in answer.body.decode()
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert b'route="/log/checkpoint",status="500"} 1' in metrics
+    assert b'status="0"' not in metrics
+
+
+def test_what_a_worker_says_breaks_no_line_of_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [worker] = service.state.workers._all
+    said = {"error": "bug", "detail": "a\nERROR forged line"}
+
+    async def ask(*_: Any) -> dict[str, Any]:
+        return dict(said)
+
+    monkeypatch.setattr(worker, "ask", ask)
+    assert service.post("/v1/verify", b"a text").status == 500
+    monkeypatch.undo()
+
+    assert "a look failed: bug" in caplog.text
+    assert "\nERROR forged" not in caplog.text
 
 
 def test_settings_that_make_no_sense() -> None:

@@ -93,6 +93,7 @@ EDITS = {
     "proof-type": edit("anchor", "proof")(lambda _: [1]),
     "manifest": edit("repository", "manifestId")(lambda _: "urn:c2pa:other"),
     "repository": edit("repository", "more")(lambda _: 1),
+    "context": edit("@context")(lambda _: {"receipt": "https://evil.example#"}),
     "type": edit("@type")(lambda _: "org.c2pa.repository-receipt"),
     "anchor": edit("anchor")(lambda _: None),
     "more": edit("more")(lambda _: 1),

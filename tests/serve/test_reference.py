@@ -24,6 +24,7 @@ class Host(NamedTuple):
 
     name: str
     asked: list[str]
+    content: list[bytes]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def host(
     tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Host]:
     asked: list[str] = []
-    content = stripped(provider.file)
+    content = [stripped(provider.file)]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -43,7 +44,7 @@ def host(
                 return
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[0])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -57,7 +58,7 @@ def host(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Host(f"localhost:{server.server_port}", asked)
+    yield Host(f"localhost:{server.server_port}", asked, content)
     server.shutdown()
     server.server_close()
 
@@ -105,6 +106,32 @@ def test_an_allowed_host(service: Service, provider: Provider, host: Host) -> No
     assert answer.json == {"matches": [{"manifestId": provider.manifest_id}]}
     assert (short.status, moved.status) == (400, 400)
     assert host.asked == ["/a.png", "/a.png", "/elsewhere"]  # no redirect followed
+
+
+def test_what_has_no_detector(service: Service, host: Host) -> None:
+    """The specification has no 415 on this route."""
+    host.content[:] = [b"PK\3\4" + bytes(100)]
+    allowed = {"references": frozenset({host.name}), "private_references": True}
+    with changed(service, **allowed):
+        assert ask(service, f"https://{host.name}/a.zip").status == 400
+    assert service.state.budget.used == 0
+
+
+def test_what_is_fetched_has_a_budget(service: Service, host: Host) -> None:
+    """It is held in memory as an upload is: there is room for it, or no request."""
+    allowed = {"references": frozenset({host.name}), "private_references": True}
+    size = service.state.settings.content
+    budget = service.state.budget
+    budget.take(size, "127.0.0.1")
+    try:
+        with changed(service, **allowed):
+            first = ask(service, f"https://{host.name}/a", 1000)
+            full = ask(service, f"https://{host.name}/a", size)
+    finally:
+        budget.give(size, "127.0.0.1")
+
+    assert (first.status, full.status) == (400, 503)
+    assert host.asked == ["/a"]
 
 
 def test_an_allowed_name_at_a_private_address(service: Service, host: Host) -> None:

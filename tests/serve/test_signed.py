@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID as PURPOSES  # noqa: N814
 
 from watermark.errors import VerificationError
 from watermark.serve import signed
+from watermark.sign import chain
+from watermark.sign.authority import Authority
 from watermark.sign.credential import Credential
 
 REPORT = {"schema": "watermark.publicreport/1", "verdict": "MARKED"}
@@ -36,6 +43,7 @@ def test_round_trip(tmp_path: Path, algorithm: str) -> None:
 
     assert payload["report"] == REPORT
     assert (payload["sha256"], payload["bytes"]) == (DIGEST, 7)
+    assert payload["signer"] == "Acme"
     assert payload["detector"]["name"] == "watermark-sdk"
     assert payload["time"].endswith("Z")
 
@@ -44,6 +52,48 @@ def test_a_stranger_is_not_trusted(jws: str, tmp_path: Path) -> None:
     other = Credential.create_dev(tmp_path / "other", "Acme")
     with pytest.raises(VerificationError, match="leads to none"):
         signed.verify(jws, anchors=other.root_pem or b"")
+
+
+@pytest.mark.parametrize("purpose", [PURPOSES.SERVER_AUTH, PURPOSES.TIME_STAMPING])
+def test_another_certificate_under_the_same_root(
+    credential: Credential, jws: str, purpose: x509.ObjectIdentifier
+) -> None:
+    """Whoever runs a web server of that company is not its detector."""
+    authority = Authority.create("Acme")
+    key = ec.generate_private_key(ec.SECP256R1())
+    for purposes, good in ([purpose], False), ([*chain.PURPOSES], True):
+        leaf = authority.certify(key.public_key(), purposes=purposes)
+        certificates = [leaf, authority.certificate]
+        header = {
+            **decoded(jws.split(".")[0]),
+            "x5c": [
+                base64.b64encode(each.public_bytes(Encoding.DER)).decode()
+                for each in certificates
+            ],
+        }
+        message = f"{encoded(header)}.{jws.split('.')[1]}"
+        der = key.sign(message.encode(), ec.ECDSA(hashes.SHA256()))
+        joined = signed._joined(der, 32)
+        text = base64.urlsafe_b64encode(joined).rstrip(b"=").decode()
+        if good:
+            assert signed.verify(f"{message}.{text}", anchors=authority.root_pem)
+        else:
+            with pytest.raises(VerificationError, match="purposes"):
+                signed.verify(f"{message}.{text}", anchors=authority.root_pem)
+
+
+def test_a_key_that_is_not_known(credential: Credential, jws: str) -> None:
+    """An error of ours, whatever the certificate has for a key."""
+    der = base64.b64decode(decoded(jws.split(".")[0])["x5c"][0])
+    curve = bytes.fromhex("06082a8648ce3d030107")  # of the key, prime256v1
+    assert curve in der
+    for other in (
+        bytes.fromhex("06082a8648ce3d030101"),
+        bytes.fromhex("0608") + b"\1" * 8,
+    ):
+        odd = base64.b64encode(der.replace(curve, other)).decode()
+        with pytest.raises(VerificationError):
+            signed.verify(changed(jws, x5c=[odd]), anchors=credential.root_pem or b"")
 
 
 def encoded(value: Any) -> str:

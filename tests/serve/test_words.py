@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watermark.assets import loading
 from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.serve import words
+from watermark.verification.setting import Findings, Setting
+from watermark.verification.verdict import judge
 
 FPR = 1e-6
 
@@ -62,15 +66,66 @@ def test_nothing_finer_gets_out() -> None:
     for secret in ("4.2", "5.2", "321", b"payload!".hex(), "45", "0.75", "k1"):
         assert secret not in text
         assert secret not in str(sentences)
-    assert sentences["below-threshold"] == words.REASONS["below-threshold"]
+    assert "below-threshold" not in text
+    assert sentences == {}
+    full = dict(words.reasons(report(-4.25).to_dict(), full=True))
+    assert full["below-threshold"].endswith("log10 p -4.2")
+
+
+def judged(log10_p: float, *more: Reason) -> dict[str, Any]:
+    """What the real judge says of one mark, and of what could not be looked at."""
+    [evidence] = report(log10_p).evidence
+    found = Findings(
+        evidence=[evidence],
+        open=list(more),
+        power=[Reason("power", "1000 contexts")],
+        notes=[Reason("altered-characters", "3 hidden")],
+    )
+    asset = loading.load("a text")
+    return judge(asset, Setting(max_fpr=FPR), found, None).to_dict()
+
+
+def test_a_weak_mark_is_no_second_step() -> None:
+    """Neither by a reason, nor by the verdict that follows from it."""
+    weak, none = judged(-4.0), judged(-1.0)
+    assert (weak["verdict"], none["verdict"]) == ("INCONCLUSIVE", "NO_EVIDENCE")
+    assert words.public(weak, FPR) == words.public(none, FPR)
+    assert words.public(weak, FPR)["verdict"] == "NO_EVIDENCE"
+
+    short = Reason("too-short", "12 contexts")
+    weak, none = judged(-4.0, short), judged(-1.0, short)
+    assert words.public(weak, FPR) == words.public(none, FPR)
+    assert words.public(weak, FPR)["verdict"] == "INCONCLUSIVE"
+    assert words.public(judged(-6.0), FPR)["verdict"] == "MARKED"
 
 
 def test_no_word_says_who_made_it() -> None:
-    said = " ".join([*words.MEANING.values(), *words.REASONS.values()]).lower()
+    every = words.MEANING, words.REASONS, words.STATES, {"": words.CAUTION}
+    said = " ".join(text for each in every for text in each.values()).lower()
 
-    for word in ("human", "authentic", "real ", "genuine"):
+    for word in ("human", "authentic", "real ", "genuine", "proves that"):
         assert word not in said
     assert set(words.MEANING) == {str(verdict) for verdict in Verdict}
+
+
+def test_a_signature_is_not_called_generated() -> None:
+    """A camera's trusted manifest is SIGNED, too: it says the opposite."""
+    assert "generated" not in words.MEANING["SIGNED"]
+
+
+def test_a_signers_name_is_cut() -> None:
+    """Whoever signs chooses it: it must not become the page."""
+    long = "Checked by Acme. " * 5000
+    found = Report(
+        verdict=Verdict.INCONCLUSIVE,
+        kind="image",
+        reasons=(Reason("untrusted-signer", f"signed by {long!r}"),),
+        evidence=(
+            Evidence(layer="manifest", detector="c2pa", key_id=long, state="valid"),
+        ),
+    )
+
+    assert len(json.dumps(words.public(found.to_dict(), FPR))) < 1500
 
 
 def test_signers_are_named_to_all() -> None:

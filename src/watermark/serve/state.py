@@ -36,11 +36,12 @@ class State:
     workers: Workers
     gauges: Gauges = field(default_factory=Gauges)
     budget: Budget = field(init=False)
+    rates: Rates = field(init=False)
 
     def __post_init__(self) -> None:
         chosen = self.settings
         rates = Rates(chosen.rate, chosen.burst)
-        object.__setattr__(self, "_rates", rates)
+        object.__setattr__(self, "rates", rates)
         # No asker alone can keep everybody else from sending anything.
         share = max(chosen.in_flight // SHARES, chosen.content + FORM_BYTES)
         object.__setattr__(self, "budget", Budget(chosen.in_flight, share))
@@ -92,7 +93,7 @@ class State:
         if FETCH not in scopes and not self.settings.anonymous_read:
             raise _forbidden("insufficient_scope", f"this needs a token for {FETCH}")
         who = address(request)
-        rates: Rates = self._rates  # type: ignore[attr-defined]
+        rates = self.rates
         wait = rates.take(who)
         if wait:
             self.gauges.refused["rate"] += 1
