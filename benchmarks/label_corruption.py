@@ -56,7 +56,7 @@ NAMES: dict[str, tuple[bytes, ...]] = {
     OOXML + "spreadsheetml.sheet": _PROPERTIES,
     OOXML + "presentationml.presentation": _PROPERTIES,
     "application/pdf": (b"/AIGC (", b"/Info ", b"trailer"),
-    "text/markdown": (b"\n---\nAIGC:\n    Label", b"\n---\n"),
+    "text/markdown": (b"\nAIGC:\n    Label", b"\n---\n"),
     "text/html": (b'<meta name="AIGC" content="',),
 }
 

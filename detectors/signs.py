@@ -50,6 +50,7 @@ PAYLOAD_LN_ERROR = -3 * LN10  # and where it is wrong once in 1,000
 LN_SEVERAL = math.log(3.0)  # mistakes in several bytes, beside those in one
 
 Weights = NDArray[np.int32]
+MarkIds = Callable[[bytes], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,19 @@ class Registry:
 
     Attributes:
         packed: the nonces, little-endian, each once.
-        mark_id_of: the mark id that was given with a nonce; it is asked for the few
-            that fit best. None: mark ids are not on file.
+        mark_id_of: the mark id that was given with a nonce, or None where it is not on
+            file any more; it is asked for the few that fit best. None: mark ids are
+            not on file.
     """
 
     packed: bytes
-    mark_id_of: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    mark_id_of: MarkIds | None = field(default=None, repr=False)
 
     @classmethod
     def of(
         cls,
         nonces: Iterable[bytes],
-        mark_id_of: Callable[[bytes], bytes] | None = None,
+        mark_id_of: MarkIds | None = None,
     ) -> Self:
         """Of nonces as `Mark.nonce` and `Ledger.values` have them, each once.
 
@@ -94,14 +96,17 @@ class Registry:
         return int.from_bytes(self.packed[at : at + NONCE_BYTES], "little")
 
     def known(self, nonces: Iterable[int]) -> Mapping[int, bytes]:
-        """The mark ids of some nonces, or nothing where they are not on file.
+        """The mark ids of those nonces whose mark id is on file.
 
         Raises:
             InvalidSignal: a mark id has not 8 bytes.
         """
         if self.mark_id_of is None:
             return {}
-        ids = {n: self.mark_id_of(n.to_bytes(NONCE_BYTES, "little")) for n in nonces}
+        asked = [
+            (n, self.mark_id_of(n.to_bytes(NONCE_BYTES, "little"))) for n in nonces
+        ]
+        ids = {nonce: mark_id for nonce, mark_id in asked if mark_id is not None}
         if any(len(mark_id) != MARK_ID_BYTES for mark_id in ids.values()):
             raise InvalidSignal(f"found a mark id that has not {MARK_ID_BYTES} bytes")
         return ids
@@ -182,6 +187,8 @@ def candidates(pilot: Weights, code: SignCode, nonces: Nonces | None) -> Candida
         places = listed_search(pilot, code.pilot_state, registry.packed, CANDIDATES)
         found = [(total, registry.nonce(place)) for total, place in places]
         tried, known = len(registry), registry.known(nonce for _, nonce in found)
+        if registry.mark_id_of is not None:
+            found = [(total, nonce) for total, nonce in found if nonce in known]
     elif nonces is not None:
         raise InvalidSignal("nonces are listed for records with registry=1 alone")
     else:
@@ -235,7 +242,8 @@ def judged(w: Weights, code: SignCode, of: Candidates, tests: int = 1) -> Score:
         statistic=normalised(total, used),
         payload=mark_id if decided and ln_error <= PAYLOAD_LN_ERROR else None,
         nonce=joint_nonce if joint else pilot_nonce,
-        decoded=mark_id,
+        # One that is on file and does not decide says nothing of which mark it is.
+        decoded=mark_id if joint or not of.known else None,
         ln_error=ln_error,
     )
 

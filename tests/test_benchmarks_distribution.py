@@ -34,6 +34,19 @@ def test_the_tests_are_uniform_on_white_noise() -> None:
         assert kstest(p, "uniform").pvalue > 1e-4
 
 
+def test_pairs_of_many_draws_are_not_independent() -> None:
+    """With 100 draws of 64 numbers the variance is twice that of independent pairs."""
+    p = [
+        distribution.pairs(
+            np.random.default_rng(seed).standard_normal((100, 64)), np.arange(100)
+        )[0][1]
+        for seed in range(150)
+    ]
+
+    assert sum(value <= 0.1 for value in p) <= binom.ppf(0.999, len(p), 0.1)
+    assert sum(value <= 0.3 for value in p) >= binom.ppf(0.001, len(p), 0.3)
+
+
 def test_the_largest_pair_is_bounded() -> None:
     p = [
         distribution.pairs(white(seed, 12).reshape(12, -1), np.arange(12))[0][0]

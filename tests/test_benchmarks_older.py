@@ -28,7 +28,10 @@ def test_the_target_is_a_share(marked: int, total: int, reached: bool) -> None:
     assert Found("0.37.1", marked=marked, total=total).reached == reached
 
 
-def test_an_environment_that_works_is_used_again(tmp_path: Path) -> None:
+def test_an_environment_that_works_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(older, "BESIDE", ("rich",))  # this environment has it
     folder = tmp_path / f"diffusers-{diffusers.__version__}" / "bin"
     folder.mkdir(parents=True)
     # Started by another name, Python looks for its packages beside that name.
@@ -56,3 +59,12 @@ def test_a_preprocessor_has_another_name_in_older_transformers() -> None:
     made = small.other(name)
 
     assert type(made).__name__.startswith("CLIPImageProcessor")
+
+
+def test_a_component_gets_the_arguments_that_its_version_has() -> None:
+    made = small.model(
+        "diffusers", {"in_channels": 5, "not_yet": 1}, **{"class": "UNet2DModel"}
+    )
+
+    assert made.config.in_channels == 5
+    assert "not_yet" not in made.config

@@ -86,6 +86,50 @@ def test_a_home_without_its_personal_key_takes_no_personal_fields(home: Home) ->
     assert ledger.append([Entry(event="generated", record=record)])
 
 
+def test_a_home_of_before_gets_a_personal_key_and_a_lost_one_is_not_replaced(
+    home: Home,
+) -> None:
+    (home.path / "personal.key").unlink()
+    Home.open(home.path).create_personal_key()
+    again = Home.open(home.path)
+    record = Record(kind="text", provider="Acme")
+    entry = Entry(event="generated", record=record, personal={"user": "u"})
+    assert again.ledger.append([entry])
+
+    assert stat.S_IMODE((home.path / "personal.key").stat().st_mode) == 0o600
+    with pytest.raises(HomeError, match="put it back"):
+        again.create_personal_key()
+    (home.path / "personal.key").unlink()
+    with pytest.raises(HomeError, match="put it back"):
+        Home.open(home.path).create_personal_key()
+    assert not (home.path / "personal.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "file", "folder", "refused"),
+    [
+        ("postgresql://u:secret@db/x", 0o644, 0o755, True),
+        ("postgresql://u:secret@db/x", 0o600, 0o755, False),
+        ("postgresql://u:secret@db/x", 0o644, 0o700, False),
+        ("postgresql://u@db:5432/x", 0o644, 0o755, False),
+    ],
+)
+def test_a_password_in_the_settings_is_its_owners(
+    url: str, file: int, folder: int, *, refused: bool, home: Home
+) -> None:
+    path = home.path / "home.toml"
+    path.write_text(f"{path.read_text()}ledger = '{url}'\n")
+    path.chmod(file)
+    home.path.chmod(folder)
+    if not refused:
+        assert Home.open(home.path).ledger_url == url
+        assert "secret" not in repr(Home.open(home.path))
+        return
+    with pytest.raises(HomeError, match="others can read") as told:
+        Home.open(home.path)
+    assert "secret" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "setting",
     [

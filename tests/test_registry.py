@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import binom
 
 from tests.pipelines import tiny
 from tests.test_verification import Affine
 from watermark.api import Watermark
 from watermark.detectors import noise as detector
 from watermark.detectors.signs import Registry
-from watermark.errors import InvalidSignal, StoreError
+from watermark.errors import InvalidSignal
 from watermark.keys import Key, KeyRecord
 from watermark.record import Mark, Record
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES, noise
 from watermark.store.leaf import Entry
-from watermark.verification.registry import on_file as registries
-from watermark.verification.setting import Setting
+from watermark.store.ledger import Ledger
+from watermark.verification.registry import Files
 from watermark.verifier import Verifier
 
 MODEL = Path(__file__).parents[1] / "benchmarks" / "models" / "diffusion"
@@ -145,14 +148,137 @@ def test_nonces_of_another_epoch_are_not_tried(w: Watermark) -> None:
     assert "no-registry" not in codes(report)  # a mark decides
 
 
-def test_a_nonce_on_file_that_no_entry_has_is_a_typed_error(w: Watermark) -> None:
-    record = key_record(6)
-    on_file(w, marked(record, 106)[1])
-    found = registries(Setting(records=[record], ledger=w.home.ledger))[record.test]
-    assert found.mark_id_of is not None
+class Counted:
+    """A ledger, and how often its nonces were read."""
 
-    with pytest.raises(StoreError, match="no entry"):
-        found.mark_id_of(bytes(12))
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self.read = ledger, 0
+
+    def values(self, alg: str) -> Iterator[bytes]:
+        self.read += 1
+        return self._ledger.values(alg)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+
+def test_nonces_are_read_again_when_the_ledger_has_grown(w: Watermark) -> None:
+    record = key_record(6)
+    ledger: Any = Counted(w.home.ledger)
+    files = Files()
+    on_file(w, marked(record, 106)[1])
+    first, again = (files.of([record], ledger)[record.test] for _ in range(2))
+
+    assert ledger.read == 1
+    assert again is first
+    on_file(w, marked(record, 107)[1])
+    assert len(files.of([record], ledger)[record.test]) == len(first) + 1
+    assert ledger.read == 2
+
+
+def test_nonces_of_another_ledger_are_its_own(w: Watermark, tmp_path: Path) -> None:
+    record, files = key_record(9), Files()
+    other = Watermark.create(tmp_path / "home", provider="Other").home.ledger
+    on_file(w, marked(record, 110)[1])
+
+    assert len(files.of([record], w.home.ledger)[record.test]) == 1
+    assert files.of([record], other) == {}
+    assert files.of([record], None) == {}
+
+
+def test_a_verifier_reads_nonces_once_and_sees_what_is_added(w: Watermark) -> None:
+    record = key_record(10)
+    (one, mine), (other, late) = (marked(record, seed) for seed in (111, 112))
+    on_file(w, mine)
+    verifier = Verifier(w.home, pipeline=Affine(), keys=record)
+    found = [
+        noise_evidence(verifier(Affine().picture(z))).payload for z in (one, other)
+    ]
+    on_file(w, late)
+    after = noise_evidence(verifier(Affine().picture(other)))
+
+    assert found == [mine.mark_id, None]
+    assert after.payload == late.mark_id
+    assert after.hypotheses == 2 * 2 * 2
+
+
+def test_without_a_pipeline_no_nonce_is_read(
+    w: Watermark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = key_record(11)
+    made, mine = marked(record, 113)
+    on_file(w, mine)
+    read: list[str] = []
+    monkeypatch.setattr(type(w.home.ledger), "values", lambda _, alg: read.append(alg))
+    report = Verifier(w.home, keys=record)(Affine().picture(made))
+
+    assert report.verdict == Verdict.INCONCLUSIVE
+    assert "no-pipeline" in codes(report)
+    assert read == []
+
+
+def test_a_nonce_whose_entry_is_gone_is_passed_over() -> None:
+    """Pruned after the nonces were read; it still counts as tried."""
+    record = key_record(6)
+    made, mine = marked(record, 106)
+    code = noise.Code(record, Affine.shape)
+    _, other = marked(record, 107)
+    ids = {mine.nonce: mine.mark_id}
+    gone = detector.score(made, code, Registry.of([mine.nonce], lambda _: None))
+    found = detector.score(made, code, Registry.of([other.nonce, mine.nonce], ids.get))
+
+    assert gone.log10_p() == 0.0
+    assert found.payload == mine.mark_id
+    assert found.hypotheses == 2 * 2
+
+
+def test_an_id_on_file_that_does_not_fit_is_not_read(w: Watermark) -> None:
+    """A nonce is there beyond doubt, and the entry that has it names another mark."""
+    record = key_record(12)
+    made, mine = marked(record, 114)
+    wrong = replace(mine, mark_id=bytes(8))
+    (wrong_id,) = on_file(w, wrong)
+    code = noise.Code(record, Affine.shape)
+    # The pilot is the mark's, and the data says the opposite of what is on file.
+    signs = code.signs(int.from_bytes(mine.nonce, "little"), bytes(8)).reshape(-1)
+    forged = np.abs(made).reshape(-1) * signs
+    forged[code.data] *= -1
+    picture = Affine().picture(forged.reshape(Affine.shape))
+    report = w.verify(picture, pipeline=Affine(), keys=record)
+
+    assert report.verdict == Verdict.MARKED
+    assert noise_evidence(report).payload is None
+    assert wrong_id not in report.record_ids
+    assert "content-not-compared" in codes(report)
+
+
+def test_an_entry_without_a_mark_id_hides_no_other(w: Watermark) -> None:
+    record = key_record(13)
+    made, mine = marked(record, 115)
+    on_file(w, replace(mine, mark_id=b""), mine)
+    report = w.verify(Affine().picture(made), pipeline=Affine(), keys=record)
+
+    assert noise_evidence(report).payload == mine.mark_id
+
+
+def test_p_values_of_nonces_on_file_hold_under_random_keys() -> None:
+    """All nonces of a file, the best sixteen, then the mark ids that are on file."""
+    rng = np.random.default_rng(7)
+    picture, keys, nonces = rng.standard_normal(Affine.shape), 300, 24
+    tails = []
+    for _ in range(keys):
+        code = noise.Code(
+            SCHEMES["noise"].record(Key(rng.bytes(32)), registry=1), Affine.shape
+        )
+        listed = {
+            int.from_bytes(rng.bytes(12), "little"): rng.bytes(8) for _ in range(nonces)
+        }
+        tails.append(detector.score(picture, code, listed).log10_p())
+    for alpha in (0.3, 0.1, 0.01):
+        hits = sum(tail <= np.log10(alpha) for tail in tails)
+
+        assert hits <= binom.ppf(0.999, keys, alpha)
+    assert sum(tail <= np.log10(0.5) for tail in tails) >= keys // 20  # and not idle
 
 
 def test_a_registry_refuses_what_is_no_nonce() -> None:

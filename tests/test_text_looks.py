@@ -144,6 +144,20 @@ def test_a_marked_passage_is_found_and_its_characters_told(
     assert not text[span[1] - 1].isspace()
 
 
+def test_a_long_text_is_not_short_because_a_passage_says_most(
+    w: Watermark, record: KeyRecord, tokenizer: Any
+) -> None:
+    plain, marked = generate(None, 500, seed=8), generate(record, 80, seed=9)
+    weak = 0
+    for length in range(24, 80, 4):
+        report = w.verify(text_of([*plain, *marked[:length]]), tokenizer=tokenizer)
+        found = mark(report)
+
+        assert "too-short" not in codes(report)
+        weak += "passage" in found.detail and -6 < (found.log10_p or 0) < 0
+    assert weak
+
+
 def test_spans_lead_back_through_the_normaliser(
     w: Watermark, record: KeyRecord, tokenizer: Tokenizer
 ) -> None:

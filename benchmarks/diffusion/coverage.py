@@ -145,6 +145,9 @@ def _attempt(kind: Any, run: Callable[..., None], *, text: bool) -> Row:
         except AttributeError:  # its __init__ asks what encodes prompts for a size
             built = instance.build(kind)
     except Exception as error:
+        if isinstance(error, ValueError) and "deprecation tuple" in str(error):
+            reason = "diffusers refuses it: its date of removal has passed"
+            return replace(row, status="not applicable", reason=reason)
         return replace(row, reason=f"cannot be built: {_said(error)}")
     row = replace(row, stand_in=bool(built.stand_ins))
     reason = "the draw was not found"

@@ -165,8 +165,10 @@ def spectrum(draws: NDArray[np.floating]) -> list[float]:
 def pairs(flat: Floats, kinds: NDArray[np.integer]) -> tuple[list[float], Floats]:
     """p of the correlations of draws with different nonces; those of equal nonces.
 
-    ``T_ij = <z_i, z_j> / |z_i|`` is N(0, 1) and independent of every other pair's: the
-    largest is bounded by a union, the sum of squares has the variance 2 a pair.
+    ``T_ij = <z_i, z_j> / |z_i|``, i < j, is N(0, 1). The largest is bounded by a union.
+    The sum of squares has the variance 2 a pair, and 4 / n for each three draws: given
+    z_i and z_k, T_ij and T_kj correlate by the cosine c of those two, their squares by
+    2 c^2 in covariance, and E c^2 = 1 / n.
 
     Returns:
         ([p of the largest, p of the sum of squares], the T of equal nonces).
@@ -178,7 +180,8 @@ def pairs(flat: Floats, kinds: NDArray[np.integer]) -> tuple[list[float], Floats
     # The control has no other pairs than those; there they are what is tested.
     other = t[above & ~equal] if (above & ~equal).any() else shared
     largest = float(np.abs(other).max())
-    z = (float(other @ other) - len(other)) / math.sqrt(2 * len(other))
+    variance = 2 * len(other) + 4 * math.comb(len(flat), 3) / flat.shape[1]
+    z = (float(other @ other) - len(other)) / math.sqrt(variance)
     p = [min(1.0, 2 * len(other) * norm.sf(largest)), 2 * norm.sf(abs(z))]
     return [float(value) for value in p], shared
 

@@ -270,8 +270,9 @@ def resize(pipe: Any, side: int) -> None:
         model: Any = getattr(pipe, name, None)
         if not hasattr(model, "register_to_config"):
             continue
-        if isinstance(getattr(model.config, "sample_size", None), int):
-            model.register_to_config(sample_size=side)
+        own = getattr(model.config, "sample_size", None)
+        if isinstance(own, int):
+            model.register_to_config(sample_size=max(own, side))
 
 
 def _scaled(value: Any, old: int, side: int) -> Any:

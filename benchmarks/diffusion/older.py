@@ -30,10 +30,10 @@ from benchmarks.options import WORK
 ROOT = Path(__file__).parents[2]
 # diffusers -> the transformers that were new when it came out, which it imports.
 VERSIONS = {"0.35.2": "4.57.6", "0.37.1": "5.0.0", "0.39.0": "5.10.4"}
-# Imported without being asked for, by versions that only suggest it.
-BESIDE = ("ftfy",)
+# Versions only suggest these, but some of their classes do not load without.
+BESIDE = ("ftfy", "sentencepiece")
 SHARED = "watermark_shared.pth"
-LOADS = "import diffusers, transformers; print(diffusers.__version__)"
+LOADS = "import diffusers, transformers, {}; print(diffusers.__version__)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,9 @@ def environment(version: str, work: Path) -> Path:
     """
     folder = work / f"diffusers-{version}"
     python = folder / "bin" / "python"
+    loads = LOADS.format(", ".join(BESIDE))
     with contextlib.suppress(OSError, RuntimeError):  # made by an earlier run
-        if _runs(python, "-c", LOADS) == version:
+        if _runs(python, "-c", loads) == version:
             return python
     venv.create(folder, with_pip=True, clear=True)
     own = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
@@ -77,7 +78,7 @@ def environment(version: str, work: Path) -> Path:
     (Path(own) / SHARED).write_text(sysconfig.get_path("purelib") + "\n")
     wanted = [f"diffusers=={version}", f"transformers=={VERSIONS[version]}"]
     _runs(python, "-m", "pip", "install", "--quiet", *wanted, *BESIDE)
-    loaded = _runs(python, "-c", LOADS)
+    loaded = _runs(python, "-c", loads)
     if loaded != version:
         raise RuntimeError(f"diffusers {loaded} loads in place of {version}")
     return python

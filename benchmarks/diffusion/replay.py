@@ -12,7 +12,7 @@ and not the key:
 Marked by `attach`'s adapter into a ledger, verified by `Watermark.verify` from 8-bit
 pixels after each change. A forgery counts where its mark is found: without, it is none.
 What flags it is the record's fingerprint (`other-content`), which must let the genuine
-pictures pass after the same changes. `fingerprint.LIMIT` was chosen on other draws.
+pictures pass after the same changes. `likeness.LIMIT` was chosen on other draws.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from benchmarks.rates import Rate
 from benchmarks.report import Cell, Part, Table, Target
 from watermark import detectors, invert, kernels, schemes, verification
 from watermark.api import Watermark
-from watermark.assets import fingerprint
+from watermark.assets import fingerprint, likeness
 from watermark.invert.latents import Inverter
 from watermark.invert.schedules import EARLY_TIME
 from watermark.pipelines import diffusers as adapter
@@ -93,7 +93,10 @@ def measure(options: Options) -> Part:
     steps = FULL if options.full else QUICK
     identity = {
         "code": code_version(
-            (detectors, schemes, adapter, invert, kernels, verification, fingerprint),
+            (
+                *(detectors, schemes, adapter, invert, kernels, verification),
+                *(fingerprint, likeness),
+            ),
             *("diffusion/replay.py", "diffusion/attacks.py"),
         ),
         "model": sha256,
@@ -162,8 +165,7 @@ class Bench:
             changed = change(made, index)
             found[name] = self.verified(changed, effort)
             if name in SAME_FRAME:
-                seen = fingerprint.fingerprint(changed)
-                found[name]["apart"] = fingerprint.distance(record.fingerprint, seen)
+                found[name]["apart"] = _apart(record.fingerprint, changed)
         return found
 
     def marked(self, index: int) -> tuple[Pixels, Record]:
@@ -249,6 +251,14 @@ class Bench:
         return torch.Generator().manual_seed(start)
 
 
+def _apart(kept: bytes, pixels: Pixels) -> float | None:
+    """None where too much of a picture that looks different is clipped to tell."""
+    try:
+        return likeness.distance(kept, pixels)
+    except ValueError:
+        return None
+
+
 def _class(index: int) -> str:
     return CLASSES[index % len(CLASSES)]
 
@@ -310,9 +320,15 @@ def _distances(rows: dict[str, list[Row]]) -> Table:
     shown: list[tuple[Cell, ...]] = []
     for change in SAME_FRAME:
         for kind in KINDS:
-            apart = sorted(row[change]["apart"] for row in rows[kind])
-            middle = statistics.median(apart)
-            shown.append((change, kind, apart[0], middle, apart[-1]))
-    columns = ("change", "picture", "least", "median", "most")
-    note = f"In grey levels; more than {fingerprint.LIMIT:g} is other content."
+            told = [row[change]["apart"] for row in rows[kind]]
+            apart = [each for each in told if each is not None]
+            spread: tuple[Cell, ...] = (None, None, None)
+            if apart:
+                spread = min(apart), statistics.median(apart), max(apart)
+            shown.append((change, kind, *spread, len(told) - len(apart)))
+    columns = ("change", "picture", "least", "median", "most", "not told")
+    note = (
+        f"In grey levels; more than {likeness.LIMIT:g} is other content. Not told: "
+        "looks different, and nearly all of it is partly black or white."
+    )
     return Table("Distances to the record's fingerprint", columns, tuple(shown), note)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,8 @@ def model(
     kind = getattr(importlib.import_module(module), names["class"])
     if hf is not None:
         return kind(kind.config_class.from_dict(config)).eval()
-    made = kind(**config)
+    known = inspect.signature(kind).parameters  # an older version lacks some
+    made = kind(**{key: value for key, value in config.items() if key in known})
     return made.eval() if isinstance(made, torch.nn.Module) else made
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import os
 import warnings
 import weakref
@@ -40,7 +41,7 @@ from watermark.errors import (
 from watermark.home import Home, default_path
 from watermark.keys import Parameter
 from watermark.labelling import Explicit, Order
-from watermark.labels import platform
+from watermark.labels import containers, platform
 from watermark.labels.regimes import Regime
 from watermark.labels.unmarked import UnmarkedRequest
 from watermark.marked import Marked
@@ -298,9 +299,10 @@ class Watermark:
             "unmarked": unmarked,
         }
         if regimes:
-            several = not isinstance(regimes, str | Regime)
+            if isinstance(regimes, str | Regime):
+                regimes = [regimes]
             marked._order = Order(
-                regimes=tuple(regimes) if several else (regimes,),
+                regimes=tuple(regimes),
                 timestamp=timestamp,
                 own=record is not None,
                 **wanted,
@@ -361,6 +363,7 @@ class Watermark:
             _home=self.home,
             _asset=replace(loaded, data=changed),
             _original=loaded,
+            _labels=tuple(containers.read(io.BytesIO(changed), loaded.media_type)),
         )
         marked.finish(loaded.media_type)
         return marked

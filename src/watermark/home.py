@@ -35,7 +35,7 @@ from watermark.store import retention
 from watermark.store.checkpoint import LogKey
 from watermark.store.ledger import Ledger
 from watermark.store.personal import PersonalKey
-from watermark.store.postgres import is_url
+from watermark.store.postgres import check_private, is_url
 from watermark.tokenizer import TextTokenizer
 
 SCHEMA = "watermark.home/1"
@@ -178,13 +178,12 @@ class Home:
                 "database, expected postgresql://..."
             )
         try:
+            check_private(url, path / "home.toml")
             days = retention.days(
                 settings.get("retention_days", retention.DAYS), regimes
             )
         except StoreError as error:
-            raise HomeError(
-                f"retention_days in {path / 'home.toml'}: {error}"
-            ) from None
+            raise HomeError(f"settings in {path / 'home.toml'}: {error}") from None
         return cls(
             path,
             str(settings.get("provider", "")),
@@ -233,6 +232,20 @@ class Home:
         """
         settings = self._ledger_settings()
         return Ledger.create(origin=settings["key"].name, **settings)
+
+    def create_personal_key(self) -> None:
+        """Make ``personal.key`` in a home of before there were personal fields.
+
+        Raises:
+            HomeError: the ledger holds personal fields, whose key was lost.
+            KeyFileError: there is one, or it cannot be written.
+        """
+        if self.ledger.has_personal:
+            raise HomeError(
+                f"the ledger of {self.path} holds personal fields, but there is no "
+                "personal.key: put it back from a backup, nothing else opens them"
+            )
+        PersonalKey.create(self.path / "personal.key")
 
     def _ledger_settings(self) -> dict[str, Any]:
         return {

@@ -92,6 +92,8 @@ UNMARKED = {
     "music": music(15, seconds=3),
     "noise": np.random.default_rng(2).standard_normal(3 * RATE) / 10,
     "tone": np.sin(np.arange(3 * RATE) * 0.3),
+    # Less than a tile: at most places most of one is nothing but padding.
+    "less than a tile": music(15, seconds=2)[:20_811],
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.diffusion import coverage, coverage_modular, instance
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from diffusers.utils import deprecate
 
 ALONE = (
     "AudioLDM2Pipeline",  # sound
@@ -41,6 +43,26 @@ def test_what_cannot_be_marked_is_refused_with_a_reason(name: str) -> None:
 
     assert row.status == "not applicable"
     assert row.reason
+
+
+def test_the_samplers_of_later_stages_are_looked_at() -> None:
+    row = coverage.check("UnCLIPPipeline")  # decoder_scheduler, super_res_scheduler
+
+    assert row.status == "failed"
+    assert "UnCLIPScheduler draws new noise in its steps" in row.reason
+
+
+class Renamed(DDIMPipeline):  # type: ignore[misc]
+    def __init__(self, unet: UNet2DModel, scheduler: DDIMScheduler) -> None:
+        deprecate("Renamed", "0.1", "It has another name.")
+        super().__init__(unet, scheduler)
+
+
+def test_what_diffusers_refuses_is_not_applicable() -> None:
+    row = coverage._attempt(Renamed, coverage._called, text=True)
+
+    assert (row.status, row.stand_in) == ("not applicable", False)
+    assert "diffusers refuses it" in row.reason
 
 
 @pytest.mark.parametrize("family", ["flux", "wan", "z_image"])

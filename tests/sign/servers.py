@@ -144,6 +144,7 @@ class PlainTsa:
         self.status = 0
         self.named: x509.Certificate | None = None
         self.signed_twice = False
+        self.more: list[x509.Certificate] = []
 
     def answer(self, query: bytes) -> bytes:
         _, imprint, nonce, _ = der.element(query).children()
@@ -210,7 +211,7 @@ class PlainTsa:
             der.encode(der.SEQUENCE, der.oid("1.2.840.10045.4.3.2")),
             der.encode(der.OCTET_STRING, signature),
         )
-        pool = [self.certificate, self.authority.certificate]
+        pool = [self.certificate, self.authority.certificate, *self.more]
         certificates = b"".join(c.public_bytes(Encoding.DER) for c in pool)
         content = der.encode(
             der.SEQUENCE,

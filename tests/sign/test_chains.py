@@ -1,5 +1,6 @@
 """Whoever signs what somebody signed before keeps that manifest inside the new one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from tests.sign.test_c2pa import remote_only
 
 from watermark.errors import SigningError, UnsupportedFormat
 from watermark.record import Record
-from watermark.sign import c2pa, claims, jumbf, text, text_structured
+from watermark.sign import c2pa, claims, jumbf, remote, text, text_structured
 from watermark.sign.credential import Credential
 from watermark.sign.ingredient import INGREDIENT
 from watermark.sign.manifest import ManifestResult
@@ -262,3 +263,115 @@ def test_what_was_changed_in_the_kept_manifest_is_found(
     found = read_text(replace(second, manifest=bytes(changed)), name, credential)
     assert found.state == "invalid"
     assert "ingredient.manifest.mismatch" in found.codes
+
+
+def test_a_picture_keeps_the_manifest_of_the_text_it_was_made_from(
+    files: dict[str, bytes], credential: Credential, stranger: Credential
+) -> None:
+    first = sign_text("text wrapper", b"A lamp.", CREATED, stranger)
+    parent, png = (first.data, "text/plain"), files["image/png"]
+    url = "https://repository.example/1"
+    for signed in (
+        c2pa.sign(png, "image/png", EDITED, credential, parent=parent),
+        c2pa.sign_sidecar(png, "image/png", EDITED, credential, parent=parent),
+        remote.sign(png, "image/png", EDITED, credential, url, parent=parent),
+    ):
+        assert holds(signed.manifest, first.manifest)
+        found = c2pa.read(
+            *(signed.data, "image/png"),
+            manifest=signed.manifest,
+            **trusted(credential),
+        )
+        assert found.state == "trusted"
+
+
+def damaged(data: bytes, store: bytes) -> bytes:
+    """A box of the manifest says that it is longer than it is."""
+    place = data.index(b"c2pa.assertions") - 25 - 8
+    assert data[place + 4 : place + 8] == b"jumb"
+    assert len(store) < 1 << 16
+    return data[: place + 1] + b"\x7f" + data[place + 2 :]
+
+
+def test_what_cannot_be_kept_of_a_parent_is_refused_however_it_is_signed(
+    files: dict[str, bytes], credential: Credential, stranger: Credential
+) -> None:
+    png, url = files["image/png"], "https://repository.example/1"
+    first = c2pa.sign(png, "image/png", CREATED, stranger)
+    picture_ = damaged(first.data, first.manifest), "image/png"
+    assert c2pa.read(*picture_).manifest_id == ""
+    words = sign_text("text wrapper", b"A lamp.", CREATED, stranger).data
+    broken = words.replace("\U000e0153".encode(), b"", 1), "text/plain"
+    assert text.read(broken[0]).state == "invalid"
+    ways: tuple[Callable[[tuple[bytes, str]], c2pa.SignedAsset], ...] = (
+        lambda p: c2pa.sign(png, "image/png", EDITED, credential, parent=p),
+        lambda p: c2pa.sign_sidecar(png, "image/png", EDITED, credential, parent=p),
+        lambda p: remote.sign(png, "image/png", EDITED, credential, url, parent=p),
+        lambda p: sign_text("text wrapper", b"x", EDITED, credential, parent=p),
+    )
+    for parent in (picture_, broken):
+        for way in ways:
+            with pytest.raises(SigningError, match="cannot be read"):
+                way(parent)
+
+
+def test_a_parent_text_that_names_a_place_is_not_forgotten(
+    credential: Credential, stranger: Credential
+) -> None:
+    url = "https://repository.example/1"
+    first = remote.sign_text(
+        b"x = 1\n", CREATED, stranger, url, carrier="structured", suffix=".py"
+    )
+    parent = first.data, "text/plain"
+    with pytest.raises(SigningError, match="hand it over as parent_manifest"):
+        sign_text("text source code", b"x = 2\n", EDITED, credential, parent=parent)
+    second = sign_text(
+        *("text source code", b"x = 2\n", EDITED, credential),
+        parent=parent,
+        parent_manifest=first.manifest,
+    )
+    assert read_text(second, "text source code", credential).state == "trusted"
+    assert holds(second.manifest, first.manifest)
+
+
+def test_of_two_manifests_of_a_parent_none_is_dropped(
+    files: dict[str, bytes], credential: Credential, stranger: Credential
+) -> None:
+    png = files["image/png"]
+    inside = c2pa.sign(png, "image/png", CREATED, stranger)
+    other = c2pa.sign_sidecar(png, "image/png", CREATED, stranger).manifest
+    parent = inside.data, "image/png"
+    signed = c2pa.sign(
+        *(inside.data, "image/png", EDITED, credential),
+        parent=parent,
+        parent_manifest=inside.manifest,
+    )
+    assert signed.manifest.count(inside.manifest_id.encode() + b"\0") == 1
+    assert holds(signed.manifest, inside.manifest)
+    with pytest.raises(SigningError, match="another one lies beside it"):
+        c2pa.sign(
+            *(inside.data, "image/png", EDITED, credential),
+            parent=parent,
+            parent_manifest=other,
+        )
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/webp", "video/mp4"])
+def test_nothing_is_put_beside_a_file_that_holds_a_manifest(
+    files: dict[str, bytes], credential: Credential, media_type: str
+) -> None:
+    data = c2pa.sign(files[media_type], media_type, CREATED, credential).data
+    with pytest.raises(SigningError, match="would not look beside it"):
+        c2pa.sign_sidecar(data, media_type, CREATED, credential)
+
+
+def test_an_svg_whose_manifest_has_another_name_is_not_signed_over(
+    files: dict[str, bytes], credential: Credential, stranger: Credential
+) -> None:
+    """The library reads it, whatever the prefix."""
+    kind = "image/svg+xml"
+    data = c2pa.sign(files[kind], kind, CREATED, stranger).data
+    data = data.replace(b"c2pa:manifest", b"x:manifest").replace(b":c2pa=", b":x=")
+    assert c2pa.read(data, kind).manifest_id
+    with pytest.raises(SigningError, match="which signing would replace"):
+        c2pa.sign(data, kind, CREATED, credential)

@@ -93,6 +93,40 @@ def test_what_waited_is_stamped_and_published(home: Path, tmp_path: Path) -> Non
         assert [r.event for r in ledger.by_binding(ASSET, digest)] == ["published"]
 
 
+def test_a_private_file_stays_private_and_a_link_a_link(
+    home: Path, tmp_path: Path
+) -> None:
+    with serving(PlainTsa(TSA)) as url:
+        use(home, url, "--deferred")
+        source = png(tmp_path)
+        out = tmp_path / "b.png"
+        assert wm("embed", source, "-o", out, "--home", home).code == 0
+        out.chmod(0o600)
+        link = tmp_path / "link.png"
+        link.symlink_to(out)
+        done = wm("stamp", "file", link, "--home", home)
+    assert done.code == 0, done.err
+    assert link.is_symlink()
+    assert out.stat().st_mode & 0o777 == 0o600
+    found = c2pa.read(out.read_bytes(), "image/png", **anchors(home))
+    assert (found.state, found.timestamp) == ("trusted", "trusted")
+
+
+def test_one_bad_file_stops_no_other(home: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.bin"
+    bad.write_bytes(b"\0\1\2\3")
+    with serving(PlainTsa(TSA)) as url:
+        use(home, url, "--deferred")
+        out = tmp_path / "b.png"
+        assert wm("embed", png(tmp_path), "-o", out, "--home", home).code == 0
+        before = out.read_bytes()
+        done = wm("stamp", "file", bad, tmp_path / "none", out, "--home", home)
+    assert done.code == Code.CONFIGURATION
+    assert "bad.bin: found no manifest" in " ".join(done.err.split())
+    assert out.read_bytes() != before
+    assert bad.read_bytes() == b"\0\1\2\3"
+
+
 def test_a_second_stamp_and_a_plain_file_are_told(home: Path, tmp_path: Path) -> None:
     source = png(tmp_path)
     with serving(PlainTsa(TSA)) as url:

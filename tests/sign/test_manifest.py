@@ -240,3 +240,12 @@ def test_exclusions_are_whole_numbers(found: Any, expected: Any) -> None:
 
     assert manifest.exclusions(text) == expected
     assert manifest.exclusions("[" * 100_000) == ()
+
+
+def test_no_ingredient_is_the_one_too_many() -> None:
+    """A list is cut where it is told, and not where it decides."""
+    sound: dict[str, Any] = {"validationDeltas": {"failure": []}}
+    broken = {"validationDeltas": {"failure": [{"code": "claimSignature.mismatch"}]}}
+    many = [sound] * (manifest.MAX_ITEMS + 1)
+    assert in_text([LOCATION], ingredientDeltas=many).state == "trusted"
+    assert in_text([LOCATION], ingredientDeltas=[*many, broken]).state == "invalid"

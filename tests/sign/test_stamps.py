@@ -21,6 +21,7 @@ from watermark.sign import (
     restamp,
     stamps,
     text,
+    timestamp,
 )
 from watermark.sign.authority import Authority
 from watermark.sign.credential import Credential
@@ -228,6 +229,70 @@ def test_anchors_for_time_stamps_vouch_for_no_signer(
     assert found.codes == ("signingCredential.untrusted",)
 
 
+@pytest.mark.parametrize("issuer", [ACME, TSA])
+def test_who_may_sign_claims_may_not_stamp_them(
+    files: dict[str, bytes], issuer: Authority
+) -> None:
+    """Whoever got hold of a signer's key could choose the time otherwise."""
+    with serving(PLAIN) as url:
+        made = stamped_by(url)[0]
+        asset = c2pa.sign(
+            files["image/png"], "image/png", DEFINITION, made, timestamp="deferred"
+        )
+    manifest = jumbf.parse(asset.manifest)
+    message = countersign.message(manifest.signature)
+    forger = PlainTsa(issuer, purposes=chain.PURPOSES, critical=False)
+    query = timestamp.request(timestamp.imprint(message), 5)
+    token = timestamp.answer(forger.answer(query))
+    cose = countersign.attach(manifest.signature, token)
+    found = c2pa.read(
+        *(asset.data, "image/png"),
+        anchors=ACME.root_pem,
+        tsa_anchors=TSA.root_pem,
+        manifest=manifest.store(manifest.claim_bytes, cose),
+    )
+    assert (found.state, found.timestamp) == ("invalid", "untrusted")
+    assert found.signed_at is None
+
+
+def token_room(url: str) -> int:
+    return len(stamped_by(url)[1].stamper().stamp(b"x").token)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("more", [-200, -1, 1, 4])
+def test_a_stamp_of_any_length_finds_its_room(name: str, more: int) -> None:
+    """Shorter than the room by a byte or two, or longer: then it is asked for again."""
+    asked = []
+
+    def counted(query: bytes, handler: BaseHTTPRequestHandler) -> None:
+        asked.append(query)
+        PLAIN(query, handler)
+
+    with serving(counted) as url:
+        made, _ = stamped_by(url)
+        made.stamps = Stamps((url,), TSA.root_pem, room=token_room(url) + more)
+        asset = sign_text(name, TEXTS[name][2], made)
+    assert read_text(asset, name).timestamp == "trusted"
+    assert len(asked) <= 1 + 3
+
+
+def test_an_authority_whose_stamps_grow_is_given_up() -> None:
+    growing = PlainTsa(TSA)
+    pool = [TSA.certificate]
+
+    def longer(query: bytes, handler: BaseHTTPRequestHandler) -> None:
+        pool.append(TSA.certificate)
+        growing.more = pool * 3
+        growing(query, handler)
+
+    with serving(longer) as url:
+        made, _ = stamped_by(url)
+        made.stamps = Stamps((url,), TSA.root_pem, room=1)
+        with pytest.raises(SigningError, match="longer than the one before"):
+            sign_text("text source code", b"x = 1\n", made)
+
+
 def test_one_root_may_vouch_for_both(files: dict[str, bytes]) -> None:
     with serving(PlainTsa(ACME)) as url:
         made, _ = stamped_by(url)
@@ -382,13 +447,16 @@ def test_a_changed_file_is_not_stamped(files: dict[str, bytes]) -> None:
 def test_settings_are_kept_beside_the_credential(tmp_path: Path) -> None:
     made = Credential.create_dev(tmp_path / "c", "Acme")
     assert made.stamps is None
-    Stamps.save(tmp_path / "c", [NOBODY], TSA.root_pem, when="deferred", room=4000)
+    Stamps.save(
+        *(tmp_path / "c", [NOBODY], TSA.root_pem), when="deferred", room=4000, seconds=9
+    )
     found = Credential.load(tmp_path / "c").stamps
 
     assert found is not None
     assert (found.urls, found.when, found.room) == ((NOBODY,), "deferred", 4000)
     assert found.anchors == stamps.anchors(tmp_path / "c") == TSA.root_pem
     assert found.folder == tmp_path / "c" / "stamps"
+    assert found.seconds == 9
 
 
 @pytest.mark.parametrize(

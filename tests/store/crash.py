@@ -44,6 +44,8 @@ class Fault:
         power: whether the disk forgets what was not synced.
         full: whether the disk is full from there on, and nothing is killed.
         seed: of what it forgets.
+        wal: pages of the log before it is moved into the file: few, so that this
+            happens within a scenario.
     """
 
     scenario: str
@@ -51,6 +53,7 @@ class Fault:
     power: bool = False
     full: bool = False
     seed: int = 0
+    wal: int = 20
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ def entries(name: str, count: int) -> list[Any]:
 def append(opened: Ledger) -> None:
     for batch, count in enumerate(BATCHES):
         rows = opened.append(entries(f"new {batch}", count))
-        tell(ids=[row.record.record_id for row in rows], note=opened.checkpoint())
+        tell(
+            ids=[row.record.record_id for row in rows],
+            note=opened.checkpoint(),
+            syncs=int(ctypes.CDLL(None).fault_syncs()),
+        )
 
 
 def prune(opened: Ledger) -> None:
@@ -116,7 +123,7 @@ def template(folder: Path) -> None:
             opened.append(entries("old", 12))
         with clock(NOW):
             opened.append(entries("young", 1))
-        opened.hold("case", Maker().record("old.5").record_id)
+            opened.hold("case", Maker().record("old.5").record_id)
 
 
 @contextlib.contextmanager
@@ -127,7 +134,7 @@ def clock(now: str) -> Iterator[None]:
 
 def write(folder: Path, fault: Fault) -> None:
     """The life of a writer; it may end anywhere."""
-    shim = ctypes.CDLL(None)
+    shim, database.WAL_PAGES = ctypes.CDLL(None), fault.wal
     shim.fault_arm(
         str(folder).encode(),
         ctypes.c_long(fault.nth),
@@ -142,8 +149,6 @@ def write(folder: Path, fault: Fault) -> None:
 
 def serve() -> None:
     """Fork a writer for each line of stdin: a folder and a fault, as JSON."""
-    # Small enough that the log is moved into the file within a scenario.
-    database.WAL_PAGES = 20
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
@@ -244,7 +249,8 @@ def check(folder: Path, fault: Fault, outcome: Outcome) -> None:
             assert len(done) - len(told) <= 1
             old = [row for row in opened.rows() if row.ts == OLD]
             assert len(old) == (0 if "pruned" in done else 12)
-        [row] = opened.append(entries("afterwards", 1))
+        with clock(NOW):
+            [row] = opened.append(entries("afterwards", 1))
         assert opened.personal(row.idx) == {"user": "user of afterwards"}
         audit = opened.verify(notes=notes)
         assert audit.signed == audit.size

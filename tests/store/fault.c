@@ -27,7 +27,7 @@ struct change {
 };
 
 static struct change *unsynced; /* newest first */
-static long events, deadline;
+static long events, deadline, syncs;
 static int power, full;
 static unsigned long draw;
 static char prefix[PATH_MAX];
@@ -40,10 +40,12 @@ void fault_arm(const char *under, long nth, int with_power, int with_full, long 
   power = with_power;
   full = with_full;
   draw = (unsigned long)seed * 2654435761UL + 1;
-  events = 0;
+  events = syncs = 0;
 }
 
 long fault_events(void) { return events; }
+
+long fault_syncs(void) { return syncs; }
 
 static int watched(int fd, char *path) {
   char link[64];
@@ -157,7 +159,10 @@ ssize_t write(int fd, const void *data, size_t length) {
 static int synced(int fd, const char *name) {
   char path[PATH_MAX];
   int mine = watched(fd, path);
-  if (mine) event(0);
+  if (mine) {
+    event(0);
+    syncs++;
+  }
   int result = ((int (*)(int))real(name))(fd);
   if (mine) settle(path);
   return result;

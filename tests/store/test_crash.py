@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 from tests.store import crash
 from tests.store.crash import NEVER, Fault, Killer
 
+from watermark.store import database
 from watermark.store.ledger import Ledger
 
 pytestmark = pytest.mark.skipif(
@@ -41,9 +43,18 @@ def test_a_full_disk_is_told_and_leaves_a_sound_ledger(
         folder, outcome = killer.run(fault)
         if outcome.code:  # else only what comes after the last commit failed
             assert outcome.code == 3
-            assert outcome.lines[-1]["error"] == "StoreError"
+            assert outcome.lines[-1]["error"] in ("StoreError", "CommitUnknown")
             assert "disk" in outcome.lines[-1]["said"]
         crash.check(folder, fault, outcome)
+
+
+def test_one_append_costs_one_sync_of_the_disk(killer: Killer) -> None:
+    _, outcome = killer.run(Fault("append", NEVER, wal=database.WAL_PAGES))
+    counts = [0, *(line["syncs"] for line in outcome.lines if "syncs" in line)]
+    steps = [after - before for before, after in itertools.pairwise(counts)]
+
+    assert steps[1:] == [1] * (len(crash.BATCHES) - 1)
+    assert steps[0] <= 3  # it starts the log as well
 
 
 def test_the_writer_does_what_it_is_killed_in(killer: Killer) -> None:

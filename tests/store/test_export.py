@@ -126,6 +126,19 @@ def fork(folder: Path) -> None:
     path.write_text("\n".join(json.dumps(line) for line in lines))
 
 
+def repeat(lines: list[Any]) -> None:
+    lines[2] = lines[3]  # the count stays
+
+
+def without_manifest(folder: Path) -> None:
+    edited(lambda lines: lines[2].pop("manifest"))(folder)
+
+
+def another_size(folder: Path) -> None:
+    path = folder / "checkpoints.jsonl"
+    path.write_text(path.read_text().replace('"size": 2', '"size": 4', 1))
+
+
 TAMPERINGS: dict[str, tuple[Any, str]] = {
     "swapped leaves": (edited(swap_leaves), "entry 0: its proof does not lead"),
     "another index": (edited(lambda e: e[0].update(index=1)), "entry 1: its proof"),
@@ -138,6 +151,18 @@ TAMPERINGS: dict[str, tuple[Any, str]] = {
         edited(lambda e: e[0]["personal"]["user"].update(value="u-1")),
         "entry 0: the field user",
     ),
+    "a fact too many": (
+        edited(lambda e: e[1]["facts"].update(recalled=None)),
+        "entry 1: recalled is None",
+    ),
+    "a fact too few": (edited(lambda e: e[1]["facts"].pop("salt")), "entry 1: salt"),
+    "an entry in place of another": (edited(repeat), "entry 3: it stands .* twice"),
+    "a manifest that is not shown": (without_manifest, "manifest"),
+    "a manifest of none": (
+        edited(lambda e: e[0].update(manifest="x.c2pa")),
+        "entry 0: it has a manifest",
+    ),
+    "another size of a checkpoint": (another_size, "checkpoint of 2 entries"),
     "swapped manifests": (swap_manifests, "entry 2: its manifest"),
     "another log's past": (fork, "checkpoint of 2 entries"),
 }
@@ -155,6 +180,44 @@ def test_an_altered_export_is_found_and_named(
 
     with pytest.raises(Wrong, match=message):
         check_export.check(folder, key.public)
+
+
+@pytest.mark.parametrize("line", ["[]", "5", '{"leaf": 5}', "[" * 100_000, "{"])
+def test_nonsense_is_wrong_and_no_traceback(
+    line: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    export(ledger, tmp_path / "export", Query())
+    (tmp_path / "export" / "entries.jsonl").write_text(line)
+    done = run(tmp_path / "export")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("WRONG: ")
+
+
+def test_an_old_openssl_says_nothing_of_the_signature(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.0 it does not know -rawin: no reason to accuse anybody."""
+    export(ledger, tmp_path / "export", Query())
+    old = tmp_path / "bin" / "openssl"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho unknown option -rawin >&2\nexit 1\n")
+    old.chmod(0o755)
+    for folder, said in ((old.parent, "-rawin"), (tmp_path, "install openssl")):
+        monkeypatch.setenv("PATH", f"{folder}")
+        script = tmp_path / "export" / "check_export.py"
+        command = [sys.executable, "-I", "-S", str(script), str(script.parent)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stderr) == (2, "")
+        assert done.stdout.startswith("NOT CHECKED: ")
+        assert said in done.stdout
+
+
+def test_an_export_is_its_owners(ledger: Ledger, tmp_path: Path) -> None:
+    export(ledger, tmp_path / "export", Query(), personal=True)
+
+    assert (tmp_path / "export").stat().st_mode & 0o777 == 0o700
 
 
 def test_personal_fields_are_shown_only_when_asked_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +224,21 @@ def test_no_server_is_a_store_error_without_the_password(key: LogKey) -> None:
             PostgresDatabase(bad)
     assert is_url("postgres://db")
     assert not is_url(Path("postgresql:/x"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:se@cret@h/db",
+        "postgresql://u:secret@h:port/db",
+        "postgresql://u:secret@h/db?password=secret",
+    ],
+)
+def test_a_wrong_address_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        PostgresDatabase(address)
+
+    assert "cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_home_keeps_its_ledger_in_a_database(url: str, tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
+
+import pytest
 
 from watermark.errors import LedgerCorrupt, StoreError
 from watermark.store.ledger import Ledger
-from watermark.store.sequencer import Sequencer
+from watermark.store.sequencer import CommitUnknown, Sequencer
 
 
 class Gate:
@@ -29,6 +33,8 @@ class Gate:
             raise LedgerCorrupt("minus two")
         if -3 in items:
             raise KeyboardInterrupt
+        if -4 in items:
+            raise CommitUnknown("minus four")
         return [item * 10 for item in items]
 
 
@@ -97,6 +103,49 @@ def test_nobody_waits_for_a_thread_that_was_stopped() -> None:
     assert "it may be in the ledger" in str(told)
 
 
+def test_nobody_waits_when_one_is_stopped_in_the_turns_of_each() -> None:
+    gate = Gate()
+    first, *rest = run(gate, [[1], [-1], [-3, 5], [4]])
+
+    assert first == [10]
+    assert sorted(type(answer).__name__ for answer in rest) == [
+        *("KeyboardInterrupt", "StoreError", "StoreError")
+    ]
+    assert gate.batches == [[1], [-1, -3, 5, 4], [-1], [-3, 5]]
+
+
+def test_what_may_be_written_already_is_not_written_again() -> None:
+    gate = Gate()
+    first, *rest = run(gate, [[1], [2], [-4]])
+
+    assert first == [10]
+    assert all(isinstance(answer, CommitUnknown) for answer in rest)
+    assert gate.batches == [[1], [2, -4]]
+
+
+def test_a_commit_that_nobody_answered_is_told(ledger: Ledger, make: Any) -> None:
+    """As when the connection breaks after the server has committed."""
+    database, real = ledger._database, ledger._database.writing
+
+    @contextmanager
+    def writing() -> Iterator[Any]:
+        with real() as connection:
+            yield connection
+        raise StoreError("the connection broke")
+
+    with (
+        patch.object(database, "writing", writing),
+        pytest.raises(CommitUnknown, match="may be in the ledger"),
+    ):
+        ledger.append([make.published("a")])
+    ledger.append([make.published("b")])
+
+    assert [row.record.record_id for row in ledger.rows()] == [
+        make.record(name).record_id for name in "ab"
+    ]
+    assert ledger.verify().size == 2
+
+
 def test_a_transaction_has_a_most() -> None:
     gate = Gate()
     run(gate, [[1], [0] * 60, [0] * 60, [0] * 300])
@@ -105,16 +154,17 @@ def test_a_transaction_has_a_most() -> None:
 
 
 def test_threads_share_checkpoints(ledger: Ledger, make: Any) -> None:
-    barrier = threading.Barrier(16)
     rows: list[Any] = []
 
     def work(n: int) -> None:
-        barrier.wait()
         rows.extend(ledger.append([make.generated(str(n))]))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
-    for thread in threads:
-        thread.start()
+    with ledger._database.writing():  # the first waits for this, the others for it
+        for thread in threads:
+            thread.start()
+        while len(ledger._sequence()._waiting) < 15:
+            threading.Event().wait(0.001)
     for thread in threads:
         thread.join()
 
@@ -122,7 +172,7 @@ def test_threads_share_checkpoints(ledger: Ledger, make: Any) -> None:
     assert {row.record.record_id: row for row in rows} == {
         row.record.record_id: row for row in ledger.rows()
     }
-    assert ledger.verify().checkpoints < 17
+    assert ledger.verify().checkpoints == 3  # of none, of the first, of all
 
 
 def test_one_bad_entry_among_threads(ledger: Ledger, make: Any) -> None:

@@ -43,6 +43,18 @@ def parts_of(pipe: Any) -> list[Any]:
     return [pipe, *inner]
 
 
+def schedulers_of(part: Any) -> list[Any]:
+    """What samples the output: its `scheduler`, or those of its stages (unCLIP)."""
+    own = getattr(part, "scheduler", None)
+    if own is not None:
+        return [own]
+    return [
+        value
+        for name, value in vars(part).items()
+        if name.endswith("_scheduler") and "prior" not in name and value is not None
+    ]
+
+
 @dataclass
 class Host:
     """One attachment's side of every call.
@@ -77,8 +89,8 @@ class Host:
         parts = parts_of(pipe)
         # A prior samples an embedding: what makes the picture comes after it.
         last = [p for p in parts if "Prior" not in type(p).__name__] or parts
-        schedulers = [getattr(part, "scheduler", None) for part in last]
-        outlook = scheduler_of.outlook(filter(None, schedulers), call)
+        schedulers = [each for part in last for each in schedulers_of(part)]
+        outlook = scheduler_of.outlook(schedulers, call)
         mixed = next(filter(None, map(scheduler_of.rearranged, last)), None)
         if mixed is not None:
             outlook = scheduler_of.Outlook("low", mixed)

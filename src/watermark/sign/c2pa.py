@@ -6,20 +6,25 @@ was signed is read as a stranger would read it before anybody gets it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from watermark.errors import SigningError, UnsupportedFormat
-from watermark.sign import claims, cose, countersign, native, stamps
+from watermark.sign import claims, cose, native, stamps
 from watermark.sign.cose import NoRoom
 from watermark.sign.credential import Credential
-from watermark.sign.jumbf import parse
+from watermark.sign.jumbf import labelled_active
+from watermark.sign.locating import locate
 from watermark.sign.manifest import ManifestResult
 from watermark.sign.native import Trust as Trust
 from watermark.sign.native import draft as draft
 from watermark.sign.native import read as read
 from watermark.sign.native import validation as validation
 from watermark.sign.packing import ZIP_TYPES, stored
+from watermark.sign.place import Linked, Located, Unusable
+from watermark.sign.readback import SignedAsset as SignedAsset
+from watermark.sign.readback import checked as checked
+from watermark.sign.readback import read_back as read_back
+from watermark.sign.readback import trusting as trusting
 from watermark.sign.reseal import Claimed, Held
 from watermark.sign.splice import splice
 from watermark.sign.stamps import Plan, When
@@ -45,29 +50,16 @@ EMBEDDABLE = (
     *ZIP_TYPES,
 )
 
+TEXT = "text/plain"  # as the native library is told: it reads no other text
 ROOM = 2000  # bytes that the library leaves for a signature at least
 
 # Without any of these a file carries no manifest, and no link to one.
-_TRACES = (native.STORE, b"dcterms:provenance")
-_TRACE_IN_SVG = b"c2pa:manifest"
-
-
-@dataclass(frozen=True, slots=True)
-class SignedAsset:
-    """A file with its manifest, already read back.
-
-    Attributes:
-        data: the file; for a sidecar the input, unchanged.
-        manifest: the manifest store: what a repository keeps, or the sidecar holds.
-        manifest_id: label of the active manifest.
-        timestamp: ``now``: it has one. ``deferred``: it has room for one, and
-            `watermark.sign.restamp` puts it there. ``never``.
-    """
-
-    data: bytes
-    manifest: bytes
-    manifest_id: str
-    timestamp: When = "never"
+_TRACES: tuple[bytes, ...] = (native.STORE, b"dcterms:provenance")
+_TRACE_IN_SVG, _TRACE_IN_ID3 = b"manifest", b"GEOB"  # base64; perhaps compressed
+_UNREADABLE = (
+    "this file has a manifest that cannot be read, and signing would drop it: have it "
+    "taken out first, if nobody needs it"
+)
 
 
 def sign(
@@ -113,15 +105,11 @@ def sign(
         data = stored(data, native.MAX_BYTES)
     before = manifest_before(data, media_type, parent)
     plan = stamps.plan(credential.stamps, timestamp)
-    held = _held(parent, parent_manifest)
+    held = parents_manifest(parent, parent_manifest)
     signed, store = laid_out(
         data, media_type, definition, credential, parent, held, plan, embed=True
     )
-    if before.encode() not in store:
-        raise SigningError(
-            f"the manifest {before} was not kept inside the new one: the file was not "
-            "handed out"
-        )
+    check_kept(before, store)
     return read_back(signed, media_type, credential, store, plan, embedded=True)
 
 
@@ -139,7 +127,8 @@ def sign_sidecar(
     """Sign a manifest that lies beside the file: for text, or where none fits in.
 
     Args:
-        data: the file; it stays as it is, with whatever manifest it carries.
+        data: the file; it stays as it is. One that holds a manifest itself is refused:
+            readers would look at that one.
         media_type: any.
         definition: as for `sign`.
         credential: as for `sign`.
@@ -150,12 +139,19 @@ def sign_sidecar(
 
     Raises:
         UnsupportedFormat: the file is too large.
-        SigningError: the read-back was not as it must be.
+        SigningError: the file holds a manifest, or the read-back was not as it must
+            be.
         TimestampError: no authority gave a time-stamp that can be believed.
         Exception: whatever a signing callback raised.
     """
+    inside = _carried(data, media_type) if media_type in EMBEDDABLE else None
+    if inside is not None and not inside.remote_url:
+        raise SigningError(
+            "this file holds a manifest itself, and readers would not look beside it: "
+            "sign the file (`sign`), with this one as the parent"
+        )
     plan = stamps.plan(credential.stamps, timestamp)
-    held = held or _held(parent, parent_manifest)
+    held = held or parents_manifest(parent, parent_manifest)
     _, store = laid_out(
         data, media_type, definition, credential, parent, held, plan, embed=False
     )
@@ -222,27 +218,99 @@ def manifest_before(
                 "record of origin 'altered', and this file as the parent)"
             )
     if held is not None and not (held.manifest_id or held.remote_url):
-        raise SigningError(
-            "this file has a manifest that cannot be read, and signing would drop it: "
-            "have it taken out first, if nobody needs it"
-        )
+        raise SigningError(_UNREADABLE)
     return "" if held is None else held.manifest_id
 
 
 def _carried(data: bytes, media_type: str) -> ManifestResult | None:
     """The manifest in a file, be it a broken one or a link, or None."""
-    traces = (*_TRACES, _TRACE_IN_SVG) if "svg" in media_type else _TRACES
+    traces = _TRACES
+    if "svg" in media_type:
+        traces += (_TRACE_IN_SVG,)
+    elif media_type.startswith("audio/"):
+        traces += (_TRACE_IN_ID3,)
     if not any(trace in data for trace in traces):  # most files: nothing to read
         return None
     found = read(data, media_type)
     return None if found.state == "none" else found
 
 
-def _held(parent: tuple[bytes, str] | None, store: bytes | None) -> Held | None:
-    """The parent's manifest from beside it, with what validating it finds."""
-    if parent is None or store is None:
+def check_kept(before: str, store: bytes) -> None:
+    """Return if the manifest of this label is inside the new store.
+
+    Raises:
+        SigningError: it is not.
+    """
+    if before.encode() not in store:
+        raise SigningError(
+            f"the manifest {before} was not kept inside the new one: the file was not "
+            "handed out"
+        )
+
+
+def parents_manifest(
+    parent: tuple[bytes, str] | None, beside: bytes | None = None
+) -> Held | None:
+    """The parent's manifest, where the native library does not find it by itself.
+
+    With what validating it finds. The library keeps those inside of containers.
+
+    Args:
+        parent: the input file and its media type; any text if the library knows none.
+        beside: the manifest store from beside that file.
+
+    Raises:
+        SigningError: it would be lost: it cannot be read, lies elsewhere, or is not
+            the only one.
+        UnsupportedFormat: the file is too large.
+    """
+    if parent is None:
         return None
-    return Held(store, validation(*parent, store))
+    data, media_type = parent
+    if media_type not in EMBEDDABLE:
+        return _of_text(data, media_type, beside)
+    found = _carried(data, media_type)
+    if found is not None and not (found.manifest_id or found.remote_url):
+        raise SigningError(_UNREADABLE)
+    if found is not None and found.manifest_id:
+        _check_alone(found.manifest_id, beside)
+        return None
+    return _beside(data, media_type, beside)
+
+
+def _of_text(data: bytes, media_type: str, beside: bytes | None) -> Held | None:
+    place = locate(data)
+    if isinstance(place, Unusable) and place.meant:
+        raise SigningError(_UNREADABLE)
+    if isinstance(place, Located):
+        _check_alone(labelled_active(place.store), beside)
+        found = validation(place.data, TEXT, place.store, in_text=True)
+        return Held(place.store, found)
+    if isinstance(place, Linked) and beside is None:
+        raise SigningError(
+            f"the parent says that its manifest is at {place.url[:200]}, and signing "
+            "would drop it: get it from there, and hand it over as parent_manifest"
+        )
+    return _beside(data, media_type, beside)
+
+
+def _beside(data: bytes, media_type: str, store: bytes | None) -> Held | None:
+    if store is None:
+        return None
+    return Held(store, validation(data, media_type, store))
+
+
+def _check_alone(label: str, beside: bytes | None) -> None:
+    """Return if what lies beside a file is the manifest in it once more, or nothing.
+
+    Raises:
+        SigningError: it is another one.
+    """
+    if beside is not None and labelled_active(beside) != label:
+        raise SigningError(
+            f"the parent carries the manifest {label}, and another one lies beside it: "
+            "one of them would be lost. Hand over the one that counts"
+        )
 
 
 def check_parent(definition: dict[str, Any], parent: tuple[bytes, str] | None) -> None:
@@ -260,60 +328,3 @@ def check_parent(definition: dict[str, Any], parent: tuple[bytes, str] | None) -
         )
     if parent is not None:
         native.limit(parent[0])
-
-
-def read_back(
-    data: bytes,
-    media_type: str,
-    credential: Credential,
-    store: bytes,
-    plan: Plan,
-    *,
-    embedded: bool,
-) -> SignedAsset:
-    """What was signed, read as a stranger would, and only then handed out.
-
-    Raises:
-        SigningError: it reads back in another way.
-    """
-    beside = None if embedded else store
-    found = read(data, media_type, manifest=beside, **trusting(credential))
-    return checked(data, credential, store, found, plan)
-
-
-def trusting(credential: Credential) -> Trust:
-    """Whom a reader trusts who trusts this credential, and who stamps for it."""
-    found: Trust = {"anchors": credential.root_pem or b""}
-    if credential.stamps is not None:
-        found["tsa_anchors"] = credential.stamps.anchors
-    return found
-
-
-def checked(
-    data: bytes,
-    credential: Credential,
-    store: bytes,
-    found: ManifestResult,
-    plan: Plan,
-) -> SignedAsset:
-    """What was signed, if a verifier found it as it must be.
-
-    Raises:
-        SigningError: it did not.
-    """
-    expected = "trusted" if credential.root_pem else "valid"
-    whole = found.manifest == store  # and not the draft, which nobody signed
-    if found.state != expected or not found.content_matches or not whole:
-        raise SigningError(
-            f"read back as {found.state!r} ({', '.join(found.codes) or 'no code'}), "
-            f"expected {expected!r}: the file was not handed out. Check that root.pem "
-            "is the root of chain.pem"
-        )
-    if plan.when == "now" and found.timestamp != "trusted":
-        raise SigningError(
-            f"the time-stamp was read back as {found.timestamp!r}, expected 'trusted': "
-            "the file was not handed out. Check the anchors of `wm stamp use`"
-        )
-    if plan.when == "deferred":
-        plan.remember(found.manifest_id, countersign.message(parse(store).signature))
-    return SignedAsset(data, store, found.manifest_id, plan.when)

@@ -108,6 +108,20 @@ def parse(store: bytes) -> Manifest:
         ) from error
 
 
+def labelled_active(store: bytes) -> str:
+    """The label of the active manifest, of a stranger's store too.
+
+    Raises:
+        SigningError: not a store.
+    """
+    try:
+        ((_, whole),) = boxes(store)
+        *_, (_, active) = boxes(whole)
+        return labelled(active)
+    except (struct.error, LookupError, ValueError, StopIteration) as error:
+        raise SigningError(f"this is no manifest store: {error!r}") from error
+
+
 def well_formed(store: bytes) -> bool:
     """Whether every box of a stranger's store fits into the one around it.
 

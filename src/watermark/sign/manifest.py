@@ -46,6 +46,7 @@ CONTENT_MATCH_CODES = frozenset(
 SIGNATURE_GOOD, SIGNER_TRUSTED = "claimSignature.validated", "signingCredential.trusted"
 STAMP, STAMP_TRUSTED = "timeStamp.", {"timeStamp.validated", "timeStamp.trusted"}
 SIGNER_UNKNOWN = "signingCredential.untrusted"
+CREDENTIAL_INVALID = "signingCredential.invalid"
 _UNKNOWN = {"code": SIGNER_UNKNOWN}
 # How the library says that it was among `trust_anchors`, where those for signers are.
 # If the wording changes, nobody is trusted and a test says so.
@@ -270,14 +271,17 @@ def _stamped(active: Any) -> Stamped:
     codes = {c for key in parts for c in _codes(active, key) if c.startswith(STAMP)}
     if not codes:
         return "none"
-    return "trusted" if codes == STAMP_TRUSTED else "untrusted"
+    # Of an authority whose certificate is for another purpose the library says this,
+    # and all the same that its stamp is trusted (0.38.1).
+    wrong = CREDENTIAL_INVALID in _codes(active, "failure")
+    return "trusted" if codes == STAMP_TRUSTED and not wrong else "untrusted"
 
 
 def _ingredient_codes(results: Any) -> list[str]:
-    deltas = _dicts(_get(results, "ingredientDeltas"))
+    deltas = _get(results, "ingredientDeltas")  # not cut either
     return [
         code
-        for delta in deltas
+        for delta in (deltas if isinstance(deltas, list) else ())
         for code in _codes(_get(delta, "validationDeltas"), "failure")
     ]
 

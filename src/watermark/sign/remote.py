@@ -26,6 +26,7 @@ def sign(
     url: str,
     *,
     parent: tuple[bytes, str] | None = None,
+    parent_manifest: bytes | None = None,
     timestamp: When | None = None,
 ) -> SignedAsset:
     """Sign a manifest that will lie at `url`; the file only says so, in its XMP.
@@ -40,6 +41,7 @@ def sign(
         credential: as for `watermark.sign.c2pa.sign`.
         url: https or http; whoever reads the file sees it.
         parent: as for `watermark.sign.c2pa.sign`.
+        parent_manifest: as for `watermark.sign.c2pa.sign`.
         timestamp: as for `watermark.sign.c2pa.sign`.
 
     Raises:
@@ -55,11 +57,13 @@ def sign(
             "manifest beside it"
         )
     check_url(url)
-    c2pa.manifest_before(data, media_type, parent)
+    before = c2pa.manifest_before(data, media_type, parent)
+    held = c2pa.parents_manifest(parent, parent_manifest)
     c2pa.check_parent(definition, parent)
     plan = stamps.plan(credential.stamps, timestamp)
     file, old = c2pa.draft(data, media_type, definition, parent, embed=False, url=url)
-    store = Claimed(old).signed(credential, plan=plan)
+    store = Claimed(old, held=held).signed(credential, plan=plan)
+    c2pa.check_kept(before, store)
     found = c2pa.read(file, media_type)
     if (found.state, found.remote_url) != ("remote", url):
         raise SigningError(

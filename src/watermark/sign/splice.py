@@ -15,7 +15,7 @@ from watermark.errors import SigningError
 from watermark.sign.jumbf import boxed, boxes
 
 _SUB_BLOCK = 255  # of GIF89a, 15
-_GIF = b"C2PA_GIF\x01\x00\x00"  # its application extension (A.3.4)
+GIF = b"C2PA_GIF\x01\x00\x00"  # its application extension (A.3.4)
 _APP11, _SCAN = 0xEB, 0xDA  # JPEG markers
 _SEGMENT_HEAD, _BOX_HEAD = 12, 8  # of a JPEG XT segment: ISO/IEC 18477-3, B.1
 
@@ -44,8 +44,8 @@ def deframed(data: bytes) -> bytes:
     if data[:2] == b"\xff\xd8":
         parts = [data[start:end] for start, end in _segments(data)]
         return b"".join(part[_BOX_HEAD if n else 0 :] for n, part in enumerate(parts))
-    place, parts = data.find(_GIF) + len(_GIF), []
-    while _GIF in data and place < len(data) and data[place]:
+    place, parts = data.find(GIF) + len(GIF), []
+    while GIF in data and place < len(data) and data[place]:
         parts.append(data[place + 1 : place + 1 + data[place]])
         place += 1 + data[place]
     return b"".join(parts)

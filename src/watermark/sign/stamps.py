@@ -112,6 +112,7 @@ class Stamps:
         *,
         when: When = "now",
         room: int = ROOM,
+        seconds: float = 30,
     ) -> Self:
         """Write the settings of the credential in this folder, in place of others.
 
@@ -121,7 +122,7 @@ class Stamps:
             SigningError: a value out of its range.
         """
         folder = credential / FOLDER
-        made = cls(tuple(urls), anchors, when, room, folder)
+        made = cls(tuple(urls), anchors, when, room, folder, seconds)
         made.stamper()  # reads the anchors
         text = (
             f"schema = {json.dumps(SCHEMA)}\n"

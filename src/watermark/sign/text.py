@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from watermark.errors import SigningError, UnsupportedFormat
 from watermark.sign import (
@@ -28,22 +28,22 @@ from watermark.sign import (
     text_wrapper,
 )
 from watermark.sign.c2pa import SignedAsset
+from watermark.sign.cose import NoRoom
 from watermark.sign.credential import Credential
+from watermark.sign.locating import READERS
+from watermark.sign.locating import Carrier as Carrier
+from watermark.sign.locating import locate as locate
 from watermark.sign.manifest import ManifestResult
-from watermark.sign.place import Linked, Located, Place, Unusable
+from watermark.sign.place import Linked, Located, Unusable
 from watermark.sign.reseal import Claimed, Held
 from watermark.sign.stamps import Plan, When
 
-Carrier = Literal["wrapper", "structured", "html", "sidecar"]
 CARRIERS: tuple[Carrier, ...] = ("wrapper", "structured", "html", "sidecar")
 
-_READERS: dict[Carrier, Callable[[bytes], Place | None]] = {
-    "wrapper": text_wrapper.locate,
-    "html": html.locate,
-    "structured": text_structured.locate,
-}
 MISPLACED = "assertion.dataHash.malformed"  # 15.12.1.3.1, step 3
-MEDIA_TYPE = "text/plain"  # as the native library is told: it reads no other text
+MEDIA_TYPE = c2pa.TEXT
+
+_TRIES = 4  # to leave enough room for a time-stamp, whose length varies a little
 
 Ranges = list[dict[str, int]]
 
@@ -87,7 +87,7 @@ def sign(
         raise UnsupportedFormat(
             "an empty text cannot be signed: there is nothing in it"
         )
-    held = _held(parent, parent_manifest)
+    held = c2pa.parents_manifest(parent, parent_manifest)
     data = unburdened(data, carrier, held)
     if carrier == "sidecar":
         return c2pa.sign_sidecar(
@@ -106,16 +106,16 @@ def sign(
         binding = {"exclusions": ranges, "alg": "sha256", "hash": digest, "pad": b""}
         return Claimed(draft, binding, held)
 
-    if carrier == "wrapper":
-        signed, store = text_wrapper.write(content, claim, credential, plan)
-    elif carrier == "html":
-        signed, store = _inserted(
-            lambda s: html.write(content, s), claim, credential, plan
-        )
-    else:
-        signed, store = _inserted(
+    def placed(plan: Plan) -> tuple[bytes, bytes]:
+        if carrier == "wrapper":
+            return text_wrapper.write(content, claim, credential, plan)
+        if carrier == "html":
+            return _inserted(lambda s: html.write(content, s), claim, credential, plan)
+        return _inserted(
             lambda s: text_structured.write(content, suffix, s), claim, credential, plan
         )
+
+    signed, store = _with_room(placed, plan)
     found = read(signed, **c2pa.trusting(credential))
     return c2pa.checked(signed, credential, store, found, plan)
 
@@ -160,16 +160,6 @@ def read(
     return ManifestResult(state="none")
 
 
-def locate(data: bytes) -> Place | None:
-    """Where the manifest of a text is; several ways at once are none that counts."""
-    readers = _READERS.values()
-    found = [place for reader in readers if (place := reader(data)) is not None]
-    meant = [p for p in found if not isinstance(p, Unusable) or p.meant]
-    if len(meant) > 1:  # links alone are no manifest that could be broken
-        return Unusable(meant=any(not isinstance(p, Linked) for p in meant))
-    return next(iter(meant or found), None)
-
-
 def content(data: bytes) -> bytes:
     """The text that a manifest in it speaks of: without what carries the manifest.
 
@@ -200,20 +190,6 @@ def holds(data: bytes) -> bool:
     return isinstance(place, Located) or (isinstance(place, Unusable) and place.meant)
 
 
-def _held(parent: tuple[bytes, str] | None, beside: bytes | None) -> Held | None:
-    """The manifest of the text that this one was made from."""
-    if parent is None:
-        return None
-    data, media_type = parent
-    place = None if media_type in c2pa.EMBEDDABLE else locate(data)
-    if not isinstance(place, Located):
-        if beside is None:
-            return None
-        return Held(beside, c2pa.validation(data, media_type, beside))
-    found = c2pa.validation(place.data, MEDIA_TYPE, place.store, in_text=True)
-    return Held(place.store, found)
-
-
 def unburdened(data: bytes, carrier: Carrier, held: Held | None) -> bytes:
     """The text without the manifest that the new one holds.
 
@@ -235,7 +211,7 @@ def unburdened(data: bytes, carrier: Carrier, held: Held | None) -> bytes:
             "sign the text as it was generated, or say what it was made from (a record "
             "of origin 'altered', and this text as the parent)"
         )
-    reader = _READERS.get(carrier)
+    reader = READERS.get(carrier)
     if reader is not None and reader(data) is not None:
         raise UnsupportedFormat(
             "this text shows how manifests are written, and what it shows would be "
@@ -267,13 +243,37 @@ def _read(place: Located, anchors: bytes, tsa_anchors: bytes) -> ManifestResult:
     )
 
 
+def _with_room(
+    placed: Callable[[Plan], tuple[bytes, bytes]], plan: Plan
+) -> tuple[bytes, bytes]:
+    """The text and its store, in as much room as the time-stamp takes.
+
+    Raises:
+        SigningError: the authority's stamps are longer each time.
+    """
+    for _ in range(_TRIES):
+        try:
+            return placed(plan)
+        except NoRoom as error:
+            plan = replace(plan, room=plan.room + error.missing)
+    raise SigningError(
+        f"the time-stamp is longer than the {plan.room} bytes left for it, and longer "
+        f"than the one before, {_TRIES} times: name another authority with "
+        "`wm stamp use`"
+    )
+
+
 def _inserted(
     write: Callable[[bytes], tuple[bytes, int, int]],
     claim: Callable[[Ranges], Claimed],
     credential: Credential,
     plan: Plan,
 ) -> tuple[bytes, bytes]:
-    """A text whose manifest takes the same bytes, whatever it says."""
+    """A text whose manifest takes the same bytes, whatever it says.
+
+    Raises:
+        NoRoom: the time-stamp is longer than the plan has room for.
+    """
     unsigned = cose.unsigned(credential, plan.room)
     ranges: Ranges = [{"start": 0, "length": 0}]
     for _ in range(4):  # the numbers in it take more bytes once they are known

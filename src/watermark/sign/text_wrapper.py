@@ -129,6 +129,7 @@ def write(
 
     Raises:
         SigningError: no wrapper has the length that it was signed with.
+        NoRoom: the time-stamp is longer than the plan has room for.
         TimestampError: no authority gave a time-stamp that can be believed.
         Exception: whatever a signing callback raised.
     """
@@ -149,6 +150,8 @@ def write(
         store = fitting(final.around, signature, aim)
         if store is not None:
             return content + wrapper(store).encode(), store
+        if len(signature.token) > plan.room:  # no other length would do better
+            raise cose.NoRoom(len(signature.token) - plan.room)
     raise SigningError(f"no wrapper of {length} to {length + _AIMS} bytes was found")
 
 

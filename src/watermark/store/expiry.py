@@ -23,13 +23,16 @@ PRUNED: dict[str, Any] = {
 }
 
 
-def due(connection: Connection, now: str, before: str) -> tuple[Range, ...]:
+def due(
+    connection: Connection, now: str, before: str, within: Sequence[Range] = ()
+) -> tuple[Range, ...]:
     """The entries that may be pruned at `now`: past their date, and under no hold.
 
     Args:
         connection: a transaction on the ledger.
         now: the time now.
         before: only those appended before this time, if it is not empty.
+        within: only those from the first of these to the last; all, if it is empty.
     """
     held = _held(connection)
     if "" in held:
@@ -40,6 +43,8 @@ def due(connection: Connection, now: str, before: str) -> tuple[Range, ...]:
         .where(table.c.event.in_(leaf.EVENTS), table.c.ts < (before or AFTER_ALL))
         .order_by(table.c.idx)
     )
+    if within:
+        query = query.where(table.c.idx >= within[0][0], table.c.idx < within[-1][1])
     found = connection.execute(query, execution_options={"yield_per": BATCH})
     return act.ranges(
         row.idx

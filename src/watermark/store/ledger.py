@@ -263,8 +263,12 @@ class Ledger(LedgerReader):
         """
         now = utc_now()
         retention.check_time(before or now)
-        with self._database.writing() as connection:
+        with self._database.reading() as connection:  # nobody waits for this
             entries = expiry.due(connection, now, before)
+        if not entries:
+            return None
+        with self._database.writing() as connection:
+            entries = expiry.due(connection, now, before, within=entries)
             if not entries:
                 return None
             self._head.check_leaves(connection)  # so that no date was altered

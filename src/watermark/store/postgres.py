@@ -7,9 +7,11 @@ writing transaction and let go at its end, so that a writer that dies blocks nob
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
@@ -41,6 +43,25 @@ _CURES = {
 def is_url(where: object) -> bool:
     """Whether a ledger is named by the address of a PostgreSQL database."""
     return isinstance(where, str) and where.startswith(SCHEMES)
+
+
+def check_private(url: str, path: Path) -> None:
+    """Check that a password in the address of a database is read by its owner only.
+
+    Args:
+        url: the address, or "".
+        path: the file that it stands in.
+
+    Raises:
+        StoreError: there is one, and the file and its folder are open to others.
+    """
+    named = url.partition("://")[2].rpartition("@")[0]
+    modes = [one.stat().st_mode for one in (path, path.parent)]
+    if ":" in named and sys.platform != "win32" and modes[0] & 0o44 and modes[1] & 0o11:
+        raise StoreError(
+            "others can read the password of the database: run chmod 600 on the file, "
+            "or leave the password to PGPASSWORD"
+        )
 
 
 class PostgresDatabase:

@@ -61,15 +61,20 @@ class LedgerReader:
             return []
         return self._find(schema.entry.c.record_id == record_id)
 
-    def by_binding(self, alg: str, value: bytes) -> list[Row]:
+    def by_binding(
+        self, alg: str, value: bytes, *, newest: int | None = None
+    ) -> list[Row]:
         """The entries, perhaps of several records, that `value` leads to, oldest first.
 
         Args:
             alg: `Mark.binding`, or `leaf.CONTENT` or `leaf.ASSET` for a SHA-256.
             value: the mark id, or the digest.
+            newest: so many of them at most, the newest; None: all.
         """
         table = schema.binding.c
         found = select(table.idx).where(table.alg == alg, table.value == value)
+        if newest is not None:
+            found = found.order_by(table.idx.desc()).limit(newest)
         rows = self._find(schema.entry.c.idx.in_(found))
         for row in rows:
             if (alg, value) not in row.bindings:
@@ -146,6 +151,13 @@ class LedgerReader:
                 )
             found[name] = opening
         return found
+
+    @property
+    def has_personal(self) -> bool:
+        """Whether there are clear values of personal fields."""
+        with self._database.reading() as connection:
+            first = select(schema.personal.c.idx).limit(1)
+            return connection.scalar(first) is not None
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """The entries from `start` to before `stop`; no transaction is held between.

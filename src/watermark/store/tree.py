@@ -11,13 +11,15 @@ from watermark.store import merkle, schema
 from watermark.store.merkle import Node, Range
 
 _indexes: BindParameter[int] = bindparam("indexes", expanding=True)
-_levels: BindParameter[int] = bindparam("levels", expanding=True)
 _LEAVES = select(schema.entry.c.idx, schema.entry.c.leaf_hash).where(
     schema.entry.c.idx.in_(_indexes)
 )
-# Finds more than asked, but by key: SQLite scans the table for (level, idx) IN (...).
-_NODES = select(schema.node).where(
-    schema.node.c.level.in_(_levels), schema.node.c.idx.in_(_indexes)
+# A join, so that each is found by its key: SQLite scans the table for (level, idx) IN
+# (...), and `level IN ... AND idx IN ...` looks for every pair of the two.
+_NODES = (
+    "WITH wanted(level, idx) AS (VALUES {}) "
+    "SELECT node.level, node.idx, node.hash FROM wanted CROSS JOIN node "
+    "WHERE node.level = wanted.level AND node.idx = wanted.idx"
 )
 
 
@@ -104,11 +106,14 @@ def _load(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
     if leaves:
         rows = connection.execute(_LEAVES, {"indexes": leaves})
         found |= {(0, index): value for index, value in rows}
-    levels = [level for level, _ in nodes if level]
-    if levels:
-        indexes = [index for level, index in nodes if level]
-        inner = connection.execute(_NODES, {"levels": levels, "indexes": indexes})
-        found |= {(level, index): value for level, index, value in inner}
+    inner = [node for node in nodes if node[0]]
+    if inner:
+        mark = "%s" if connection.dialect.name == "postgresql" else "?"
+        pair = f"(CAST({mark} AS INTEGER), CAST({mark} AS BIGINT))"
+        query = _NODES.format(", ".join([pair] * len(inner)))
+        values = tuple(number for node in inner for number in node)
+        for level, index, value in connection.exec_driver_sql(query, values):
+            found[level, index] = value
     return {place: _sound(place, found.get(place)) for place in nodes}
 
 

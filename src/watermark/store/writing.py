@@ -115,7 +115,8 @@ def _personal(
                 raise StoreError(
                     f"an entry has the personal field {name}, but the ledger was "
                     "opened without the key for such: pass personal_key=; in a home, "
-                    "put back personal.key"
+                    "put back personal.key, or make the first one with `wm ledger "
+                    "personal-key`"
                 )
             yield idx, name, key.seal(opening, idx=idx, name=name)
 

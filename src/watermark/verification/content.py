@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
-from watermark.assets import DamagedAsset, fingerprint, image
+from watermark.assets import DamagedAsset, fingerprint, image, likeness
 from watermark.assets.loading import Asset
 from watermark.errors import UnsupportedFormat
 from watermark.record import Record
@@ -47,14 +47,22 @@ def compare(
     mark id twice), a note says that it was not compared.
     """
     kept = {r.fingerprint for r in records if r.fingerprint}
-    if asset.kind != "image" or not kept:
+    if asset.kind != "image" or not records:
+        return
+    if not kept:
+        found.notes.append(
+            Reason(
+                "content-not-compared",
+                "the mark's record does not know what its picture looks like",
+            )
+        )
         return
     try:
         apart = _apart(asset, mark, kept, found)
     except (DamagedAsset, UnsupportedFormat, ValueError) as error:
         found.notes.append(Reason("content-not-compared", str(error)))
         return
-    if apart > fingerprint.LIMIT and not all(r.fingerprint for r in records):
+    if apart > likeness.LIMIT and not all(r.fingerprint for r in records):
         found.notes.append(
             Reason(
                 "content-not-compared",
@@ -62,14 +70,14 @@ def compare(
                 "their picture looks like: it may be one of those",
             )
         )
-    elif apart > fingerprint.LIMIT:
+    elif apart > likeness.LIMIT:
         found.conflicts.append(
             Reason(
                 "other-content",
                 f"the mark's record is of a picture that looks different: {apart:.1f} "
-                f"grey levels apart, expected at most {fingerprint.LIMIT:g} after "
-                "re-encoding or resizing; it was edited since, or its mark carried "
-                "over to another",
+                f"grey levels apart, expected at most {likeness.LIMIT:g} after "
+                "re-encoding, resizing or another light; it was edited since, or its "
+                "mark carried over to another",
             )
         )
 
@@ -84,13 +92,12 @@ def _apart(asset: Asset, mark: Evidence, kept: set[bytes], found: Findings) -> f
     """
     frame = found.frames.get(mark)
     if frame is not None:
-        seen = fingerprint.fingerprint(frame.pixels)
-        return min(fingerprint.distance(one, seen, frame.part) for one in kept)
-    seen = fingerprint.fingerprint(image.to_rgb8(picture(asset)))
-    same = {one for one in kept if fingerprint.same_size(one, seen)}
+        return likeness.nearest(kept, frame.pixels, frame.part)
+    pixels = image.to_rgb8(picture(asset))
+    same = {one for one in kept if fingerprint.is_size(one, pixels)}
     if not same or "other-geometry" in mark.codes:
         raise ValueError(
             "the picture was cut, turned or resized since: whether it shows what its "
             "record is of was not looked at"
         )
-    return min(fingerprint.distance(one, seen) for one in same)
+    return likeness.nearest(same, pixels)

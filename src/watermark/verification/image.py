@@ -24,7 +24,6 @@ from watermark.schemes.base import option
 from watermark.schemes.signs import MARK_ID_BYTES
 from watermark.verification.content import picture
 from watermark.verification.geometry import MOST, Candidate, candidates, whole
-from watermark.verification.registry import on_file
 from watermark.verification.setting import (
     GEOMETRY,
     GEOMETRY_STEPS,
@@ -89,10 +88,15 @@ def image_marks(asset: Asset, setting: Setting, found: Findings) -> None:
     except (DamagedAsset, UnsupportedFormat) as error:
         found.open.append(Reason("unreadable", str(error)))
         return
-    files = on_file(setting)
     looked: list[str] = []
     for scheme, layer in LAYERS.items():
         own = [r for r in records.values() if r.scheme == scheme]
+        if own and setting.inverter is None and scheme in NEEDS_PIPELINE:
+            reason = Reason("no-pipeline", NEEDS_PIPELINE[scheme])
+            if reason.code not in {each.code for each in found.open}:
+                found.open.append(reason)
+            continue
+        files = setting.files.of(own, setting.ledger)
         listed = [r for r in own if option(r.parameters, "registry")]
         absent = [r for r in listed if r.test not in files]
         if absent:
@@ -106,11 +110,6 @@ def image_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             )
         own = [r for r in own if r not in absent]
         if not own:
-            continue
-        if setting.inverter is None and scheme in NEEDS_PIPELINE:
-            reason = Reason("no-pipeline", NEEDS_PIPELINE[scheme])
-            if reason.code not in {each.code for each in found.open}:
-                found.open.append(reason)
             continue
         best: Best = {}
         try:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from watermark.assets import DamagedAsset, audio, image
 from watermark.assets import text as text_asset
 from watermark.assets.loading import Asset
 from watermark.errors import UnsupportedFormat
-from watermark.report import Evidence
+from watermark.report import Evidence, Reason
 from watermark.sign.manifest import ManifestResult
-from watermark.store.leaf import ASSET, CONTENT
+from watermark.store.leaf import ASSET, CONTENT, Row
+from watermark.store.reader import LedgerReader
 from watermark.verification.content import compare, picture
 from watermark.verification.manifest import bare
 from watermark.verification.recovery import ranked, recover
 from watermark.verification.setting import Findings, Setting, binding, decides
+
+# A payload may be the same in every output: it then names all records there are.
+MOST_ENTRIES = 1000
 
 
 def look_up(
@@ -34,12 +40,24 @@ def look_up(
     for evidence in list(found.evidence):
         if not decides(evidence, setting) or evidence.payload is None:
             continue
-        rows = ledger.by_binding(binding(evidence), evidence.payload)
+        known = [*hits, (manifest and manifest.record_id) or ""]
+        name = binding(evidence), evidence.payload
+        rows, every = _entries(ledger, *name, known)
         records = {row.record.record_id: row.record for row in rows}
         candidates = ranked(asset, records.values())
         for one in candidates:
             hits.setdefault(one.record.record_id, f"by mark id{one.told}")
-        compare(asset, evidence, list(records.values()), found)
+        if every:
+            compare(asset, evidence, list(records.values()), found)
+        else:
+            found.notes.append(
+                Reason(
+                    "many-records",
+                    f"the mark id {evidence.payload.hex()} names more records than "
+                    f"can be told apart: only the newest {MOST_ENTRIES} entries, and "
+                    "what was found otherwise, were looked at",
+                )
+            )
         recover(asset, setting, found, manifest, evidence, candidates)
     for record_id, how in hits.items():
         record = ledger.record(record_id)
@@ -58,6 +76,23 @@ def look_up(
         )
     if not hits:
         found.evidence.append(Evidence(layer="ledger", detector="ledger", state="none"))
+
+
+def _entries(
+    ledger: LedgerReader, alg: str, value: bytes, known: Sequence[str]
+) -> tuple[list[Row], bool]:
+    """The entries that a mark leads to, and whether these are all.
+
+    If they are too many, those of the records `known` are among them nevertheless, so
+    that nothing contradicts them for being old.
+    """
+    rows = ledger.by_binding(alg, value, newest=MOST_ENTRIES + 1)
+    if len(rows) <= MOST_ENTRIES:
+        return rows, True
+    older = [row for record_id in known for row in ledger.by_record(record_id)]
+    rows += [row for row in older if (alg, value) in row.bindings]
+    found = {row.idx: row for row in rows[1:]}
+    return [found[idx] for idx in sorted(found)], False
 
 
 def content_digests(asset: Asset) -> list[str]:

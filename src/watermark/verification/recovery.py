@@ -23,6 +23,7 @@ from watermark.verification.setting import Findings, Setting, binding, decides
 # record has nearly all, another has none but common phrases.
 SAME_WORDS = 0.8
 RELATED = 0.3
+UNLIKE = 16  # records that are looked at though nothing says that they are alike
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Candidate:
 
     Attributes:
         record: as its newest entry has it.
-        alike: how much of a text is in the record's, 0 to 1; None: not told.
+        alike: how much of the shorter of a text and the record's is in the other, 0 to
+            1; None: not told.
+        share: how much of the text is in the record's, which is less if it was added
+            to; None: not told.
     """
 
     record: Record
     alike: float | None = None
+    share: float | None = None
 
     @property
     def told(self) -> str:
@@ -56,8 +61,8 @@ def ranked(asset: Asset, records: Iterable[Record]) -> list[Candidate]:
         return [Candidate(record) for record in found]
     said = bare(asset)[0].text or ""
     seen = text_fingerprint.fingerprint(said)
-    candidates = [Candidate(record, _alike(record, seen)) for record in found]
-    return sorted(candidates, key=lambda c: -1.0 if c.alike is None else -c.alike)
+    candidates = [_candidate(record, seen) for record in found]
+    return sorted(candidates, key=lambda c: -(RELATED if c.alike is None else c.alike))
 
 
 def recover(
@@ -79,7 +84,7 @@ def recover(
         _compare_embedded(asset, setting, found, manifest, mark, candidates)
         return
     told = found.evidence.copy()
-    for candidate in candidates:
+    for candidate in _worth_reading(candidates):
         record_id = candidate.record.record_id
         for name, result in _manifests(asset, setting, record_id):
             if result.manifest_id not in ("", name):
@@ -97,6 +102,17 @@ def recover(
                     found.evidence.append(one)
                 _compare_bindings(setting, found, result)
                 _compare_words(found, result, candidate)
+
+
+def _worth_reading(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Those whose words are alike, and the first few others: each is a signature."""
+    spare = UNLIKE
+    for candidate in candidates:
+        if candidate.alike is None or candidate.alike < RELATED:
+            if not spare:
+                continue
+            spare -= 1
+        yield candidate
 
 
 def _belongs(result: ManifestResult, candidate: Candidate) -> bool:
@@ -153,14 +169,15 @@ def _compare_embedded(
     One that names the mark knows of it, whoever signed it: so does who signs again.
     """
     named = (binding(mark), mark.payload) in manifest.soft_bindings
-    ids = {candidate.record.record_id for candidate in candidates}
+    ids = [candidate.record.record_id for candidate in candidates]
     if named or manifest.record_id in ids or setting.ledger is None:
         return
+    on_file = (name for one in ids for name, _ in setting.ledger.manifests_of(one))
+    if manifest.manifest_id in on_file:
+        return
     others: dict[str, str] = {}
-    for record_id in ids:
+    for record_id in ids[:UNLIKE]:
         for name, result in _manifests(asset, setting, record_id):
-            if name == manifest.manifest_id:
-                return
             if result.content_only_broken or result.state == "trusted":
                 others[name] = result.signer
     if others:
@@ -209,27 +226,32 @@ def _compare_words(
         return
     if result.content_matches:
         _once(found.notes, Reason("same-words", "the text is the one that was signed"))
-    elif candidate.alike is None:
+    elif candidate.share is None:
         reason = "the record has no fingerprint: its words were not compared"
         _once(found.notes, Reason("content-not-compared", reason))
-    elif candidate.alike >= SAME_WORDS:
-        reason = f"{candidate.alike:.0%} of its words are those of the record's text"
+    elif candidate.share >= SAME_WORDS:
+        reason = f"{candidate.share:.0%} of its words are those of the record's text"
         _once(found.notes, Reason("same-words", reason))
     else:
         reason = (
-            f"only {candidate.alike:.0%} of its words are those of the record's text: "
+            f"only {candidate.share:.0%} of its words are those of the record's text: "
             "it was edited or added to since"
         )
         _once(found.notes, Reason("other-words", reason))
 
 
-def _alike(record: Record, seen: bytes) -> float | None:
-    if not record.fingerprint or not seen:
-        return None
+def _candidate(record: Record, seen: bytes) -> Candidate:
+    kept = record.fingerprint
+    if not kept or not seen:
+        return Candidate(record)
     try:
-        return text_fingerprint.similarity(record.fingerprint, seen)
+        return Candidate(
+            record,
+            text_fingerprint.similarity(kept, seen),
+            text_fingerprint.share(kept, seen),
+        )
     except ValueError:  # of another version
-        return None
+        return Candidate(record)
 
 
 def _by_name(pairs: Iterable[tuple[str, bytes]]) -> Mapping[str, set[bytes]]:

@@ -6,55 +6,78 @@ that was used, beside its mark id, and every one on file is a hypothesis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from threading import Lock
 from typing import Any
 
 from watermark.detectors.signs import Registry
-from watermark.errors import StoreError
 from watermark.keys import KeyRecord
 from watermark.record import Mark
 from watermark.schemes.base import option
-from watermark.schemes.signs import NONCE_BYTES
+from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES
 from watermark.store.ledger import Ledger
-from watermark.verification.setting import Setting
 
 
-def on_file(setting: Setting) -> Mapping[tuple[Any, ...], Registry]:
-    """For each registry's key record its nonces, where the ledger has any.
+class Files:
+    """What a ledger has on file, read again only when an entry was added to it.
 
-    All of them are read, 12 bytes of memory each: about a second for 1,000,000.
-
-    Returns:
-        By `KeyRecord.test`.
+    1,000,000 nonces take about a second to read, and 12 MB. What they were read at is
+    the ledger's root, which every entry changes: one that is appended, and the act by
+    which others are pruned.
     """
-    if setting.ledger is None:
-        return {}
-    found = {
-        record.test: _read(record, setting.ledger)
-        for record in setting.records
-        if option(record.parameters, "registry")
-    }
-    return {test: registry for test, registry in found.items() if len(registry)}
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._read: dict[str, tuple[Ledger, bytes, Registry]] = {}
+
+    def of(
+        self, records: Iterable[KeyRecord], ledger: Ledger | None
+    ) -> Mapping[tuple[Any, ...], Registry]:
+        """For each registry's key record its nonces, where the ledger has any.
+
+        Returns:
+            By `KeyRecord.test`.
+        """
+        listed = [r for r in records if option(r.parameters, "registry")]
+        if ledger is None or not listed:
+            return {}
+        with self._lock:
+            # Before the nonces: what is appended meanwhile is read again next time.
+            root = ledger.root()
+            found = {r.test: self._nonces(r, ledger, root) for r in listed}
+        return {test: registry for test, registry in found.items() if len(registry)}
+
+    def _nonces(self, record: KeyRecord, ledger: Ledger, root: bytes) -> Registry:
+        name = _mark(record).nonce_binding
+        before = self._read.get(name)
+        if before is not None and before[0] is ledger and before[1] == root:
+            return before[2]
+        registry = _listed(record, ledger)
+        self._read[name] = ledger, root, registry
+        return registry
 
 
-def _read(record: KeyRecord, ledger: Ledger) -> Registry:
-    name = Mark(
-        scheme=record.scheme,
-        version=record.version,
-        key_id=record.kid,
-        epoch=record.epoch,
-    ).nonce_binding
+def _listed(record: KeyRecord, ledger: Ledger) -> Registry:
+    name = _mark(record).nonce_binding
 
-    def mark_id_of(nonce: bytes) -> bytes:
+    def mark_id_of(nonce: bytes) -> bytes | None:
         for row in ledger.by_binding(name, nonce):
             for mark in row.record.marks:
-                if (mark.nonce_binding, mark.nonce) == (name, nonce):
+                ours = mark.scheme == record.scheme and mark.nonce_binding == name
+                whole = len(mark.mark_id) == MARK_ID_BYTES
+                if ours and whole and mark.nonce == nonce:
                     return mark.mark_id
-        raise StoreError(
-            f"the ledger has the nonce {nonce.hex()} under {name}, but no entry with "
-            "it: run `wm ledger verify`"
-        )
+        return None  # pruned since, or never a mark of ours
 
     # Nothing of another length can have been a nonce of ours.
     nonces = (value for value in ledger.values(name) if len(value) == NONCE_BYTES)
     return Registry.of(nonces, mark_id_of)
+
+
+def _mark(record: KeyRecord) -> Mark:
+    return Mark(
+        scheme=record.scheme,
+        version=record.version,
+        key_id=record.kid,
+        epoch=record.epoch,
+    )

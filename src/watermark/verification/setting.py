@@ -20,6 +20,7 @@ from watermark.schemes.foreign import FOREIGN
 from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
 from watermark.verification.geometry import Candidate
+from watermark.verification.registry import Files
 
 # Looks at one picture: (steps of the inversion, share pi of the error budget). The test
 # is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
@@ -93,6 +94,7 @@ class Setting:
         own: ids of the keys of one provider: two of them firing is no contradiction.
         max_fpr: a mark decides at or below this adjusted p-value.
         effort: a row of `LOOKS`; for texts, how many readings and looks.
+        files: the nonces that the ledger has on file, kept from one asset to the next.
     """
 
     records: Sequence[KeyRecord] = ()
@@ -109,6 +111,7 @@ class Setting:
     own: frozenset[str] = frozenset()
     max_fpr: float = 1e-6
     effort: str = "normal"
+    files: Files = field(default_factory=Files, repr=False, compare=False)
 
 
 @dataclass(slots=True)

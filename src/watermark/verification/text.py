@@ -72,15 +72,17 @@ def text_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             )
         )
     best: dict[tuple[object, ...], Evidence] = {}
+    longest: dict[str, int] = {}
     times = Counter(record.test for record, _ in pairs)
     for record, reading in pairs:
         tried = len(pairs), times[record.test]
-        evidence = _test(record, reading, tried, setting, found)
+        evidence, n = _test(record, reading, tried, setting, found)
+        longest[record.scheme] = max(longest.get(record.scheme, 0), n)
         before = best.get(record.test)
         if before is None or _log10_p(evidence) < _log10_p(before):
             best[record.test] = evidence
     found.evidence += best.values()
-    _power(records, list(best.values()), found)
+    _power(records, longest, found)
 
 
 def _pairs(
@@ -142,8 +144,11 @@ def _test(
     tried: tuple[int, int],
     setting: Setting,
     found: Findings,
-) -> Evidence:
-    """The best look at one reading under one record, as evidence.
+) -> tuple[Evidence, int]:
+    """The best look at one reading under one record, and what the whole reading holds.
+
+    The second is the number of distinct contexts, whichever look was the best: a long
+    text is not short because a passage of it says most.
 
     Args:
         record: what is tested.
@@ -167,7 +172,7 @@ def _test(
         )
         for look in looks
     ]
-    return min(evidence, key=_log10_p)
+    return min(evidence, key=_log10_p), looks[0].score.n
 
 
 def _sure(score: Score, times: int) -> Score:
@@ -234,9 +239,9 @@ def _log10_p(evidence: Evidence) -> float:
 
 
 def _power(
-    records: Sequence[KeyRecord], evidence: Sequence[Evidence], found: Findings
+    records: Sequence[KeyRecord], longest: Mapping[str, int], found: Findings
 ) -> None:
-    """Say what these texts are long enough for.
+    """Say what these texts are long enough for, by scheme.
 
     A scheme that is only there by default tells its power; one that is known to be in
     use, as another engine's always is, or the default scheme itself, has to have it.
@@ -247,9 +252,6 @@ def _power(
         if r.vocab_size is not None or r.scheme in FOREIGN_DETECTORS
     }
     in_use.add("gumbel")
-    longest: dict[str, int] = {}
-    for one in evidence:
-        longest[one.scheme] = max(longest.get(one.scheme, 0), one.n)
     for scheme, n in longest.items():
         enough = max(_enough(r) for r in records if r.scheme == scheme)
         detail = (

@@ -80,7 +80,7 @@ def _values(document: _Document) -> list[bytes]:
     Raises:
         DamagedAsset: one is no text.
     """
-    return [_guarded(lambda k=k: _text(document.info[k])) for k in _keys(document)]
+    return _guarded(lambda: [_text(document.info[key]) for key in _keys(document)])
 
 
 def _keys(document: _Document) -> list[str]:
@@ -135,7 +135,7 @@ def _parsed(source: BinaryIO) -> _Document:
     size = max(int(trailer["/Size"]), 1)
     raw = trailer.raw_get("/Info") if "/Info" in trailer else NullObject()
     number, place = (size, 0), 0
-    info = DictionaryObject()
+    info: Any = DictionaryObject()
     if isinstance(raw, IndirectObject):
         number = raw.idnum, raw.generation
         place = _place(source, reader, start, number)
