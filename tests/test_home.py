@@ -138,6 +138,8 @@ def test_a_password_in_the_settings_is_its_owners(
         "retention_days = 'long'",
         "regimes = 'cn'",
         "regimes = [5]",
+        "regimes = ['china']",
+        "retention_days = 183\nregimes = ['eu', 'global']",
         "ledger = 'mysql://db'",
         "ledger = 7",
     ],

@@ -296,4 +296,3 @@ def test_a_fingerprint_stays_what_it_is() -> None:
     made = text_fingerprint.fingerprint("the quick brown fox jumps over the lazy dog")
     # Made by this code, and never to change: records on file have such sketches.
     assert made.hex()[:42] == "01000000077196ed52e3f1f91ac4ddd8e0fe27612b"
-

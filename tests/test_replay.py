@@ -67,7 +67,7 @@ def brighter(pixels: Pixels) -> Pixels:
 
 
 def trimmed(pixels: Pixels) -> Pixels:
-    """One pixel of each edge cut off: what is found in the frame, but not quite in it."""
+    """One pixel of each edge cut off: found in the frame, but not quite in it."""
     part = Image.fromarray(pixels[1:-1, 1:-1])
     return np.asarray(part.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 

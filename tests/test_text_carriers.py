@@ -202,5 +202,5 @@ def test_the_manifest_beside_a_text_is_part_of_the_next_signers(
     with pytest.warns(UserWarning, match="carries no mark"):
         second = other.embed(path)
 
-    [published] = [r for r in w.home.ledger.by_record(first.record.record_id)]
+    [published] = w.home.ledger.by_record(first.record.record_id)
     assert published.manifest_id.encode() in second.manifest

@@ -18,15 +18,16 @@ import re
 import secrets
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from watermark.errors import HomeError, KeyFileError, StoreError
+from watermark.errors import HomeError, KeyFileError, LabelError, StoreError
 from watermark.files import read_private, write_atomically
 from watermark.keys import KeyRecord, KeyRing
+from watermark.labels.regimes import load as load_regime
 from watermark.record import utc_now
 from watermark.schemes import SCHEMES, default_records
 from watermark.schemes.foreign import FOREIGN
@@ -180,9 +181,9 @@ class Home:
         try:
             check_private(url, path / "home.toml")
             days = retention.days(
-                settings.get("retention_days", retention.DAYS), regimes
+                settings.get("retention_days", retention.DAYS), _floor(regimes)
             )
-        except StoreError as error:
+        except (StoreError, LabelError) as error:
             raise HomeError(f"settings in {path / 'home.toml'}: {error}") from None
         return cls(
             path,
@@ -359,3 +360,13 @@ class Home:
                     text = path.read_text(encoding="utf-8")
                     self._read[path.name] = TextTokenizer(text, path.name)
                 yield self._read[path.name]
+
+
+def _floor(regimes: Sequence[str]) -> int:
+    """Least days that the laws of `regimes` ask the ledger to be kept.
+
+    Raises:
+        LabelError: there is no such regime.
+    """
+    laws = [law for name in regimes for law in load_regime(name)]
+    return max((law.retention_days for law in laws), default=0)

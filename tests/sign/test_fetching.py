@@ -75,6 +75,10 @@ INSIDE = (
     "[::ffff:127.0.0.1]",
     "[fe80::1]",
     "[64:ff9b::a00:1]",  # 10.0.0.1 by NAT64
+    "[::a00:1]",  # 10.0.0.1 as it was written of old
+    "[fec0::1]",  # site-local
+    "[ff0e::1]",  # multicast
+    "224.0.1.1",
     "[2002:7f00:1::]",  # 127.0.0.1 by 6to4
     "localhost",
 )

@@ -211,13 +211,11 @@ def test_an_entry_may_ask_for_more_days_and_not_for_fewer(
         replace(make.generated("x"), retain_days=-1)
 
 
-def test_china_asks_for_184_days() -> None:
-    assert retention.floor(["cn", "eu"]) == 184
-    assert retention.floor(["eu"]) == 0
-    assert retention.days(184, ["cn"]) == 184
-    assert retention.days(10, ["eu"]) == 10
-    with pytest.raises(StoreError, match="at least 184 under cn"):
-        retention.days(183, ["eu", "cn"])
+def test_no_fewer_days_than_the_law_asks_for() -> None:
+    assert retention.days(184, 184) == 184
+    assert retention.days(10) == 10
+    with pytest.raises(StoreError, match="expected at least 184"):
+        retention.days(183, 184)
 
 
 def test_pruning_leaves_leaf_hashes_and_all_proofs(

@@ -224,7 +224,7 @@ def _moved(kept: Means, picture: _Picture, gamma: float) -> float:
         clear = here.clear.copy()
         for pair in pairs:
             clear &= pair[0].clear & pair[1].clear
-        if np.count_nonzero(clear) < 2 * LEAST:
+        if np.count_nonzero(clear) < LEAST:
             break
         slopes = [
             (_curved(one.luma, gamma) - _curved(other.luma, gamma)) / (2 * STEP)
@@ -238,7 +238,7 @@ def _moved(kept: Means, picture: _Picture, gamma: float) -> float:
             break
         by = np.clip(by + found[1:] / found[0], -MOST_MOVED, MOST_MOVED)
         there = picture.moved(by)
-        if np.count_nonzero(there.clear) < 2 * LEAST:
+        if np.count_nonzero(there.clear) < LEAST:
             break
         best = min(best, _in_light(kept, there, gamma))
     return best

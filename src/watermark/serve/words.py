@@ -38,6 +38,7 @@ REASONS = {
     "no-pipeline": "Some marks can be seen only with the model that made the picture, "
     "which is not here.",
     "no-detector": "There is no detector here for marks in this kind of content.",
+    "many-records": "The mark leads to more records than can be told apart here.",
     "no-registry": "Some keys have nonces on file that are not looked up here.",
     "unreadable": "It cannot be read: a damaged file, or a type not known here.",
     "not-invertible": "The model cannot look at a picture of this size.",

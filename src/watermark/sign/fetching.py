@@ -116,6 +116,7 @@ def _parts(url: str, https_only: bool) -> tuple[str, str, int, str]:
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_COMPATIBLE = ipaddress.IPv6Network("::/96")  # IPv4 within IPv6 of old, RFC 4291
 
 
 def _is_public(address: str) -> bool:
@@ -123,11 +124,13 @@ def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         within = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
-        if ip in _NAT64:
+        if ip in _NAT64 or ip in _COMPATIBLE:
             within = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if within is not None:
-            return within.is_global
-    return ip.is_global
+            return within.is_global and not within.is_multicast
+        if ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast
 
 
 def _connected(

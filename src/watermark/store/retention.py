@@ -6,37 +6,31 @@ setting shortens it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from watermark.errors import StoreError
 
 DAYS = 184  # six months are at most 184 days
-# Least days by regime. cn: network logs for six months (Cybersecurity Law; Deep
-# Synthesis Provisions, Art. 16).
-FLOORS = {"cn": 184}
 MAX_DAYS = 36_525
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def floor(regimes: Iterable[str]) -> int:
-    """Least days that the laws of `regimes` ask for; 0 where none does."""
-    return max((FLOORS.get(regime, 0) for regime in regimes), default=0)
+def days(wanted: int, floor: int = 0) -> int:
+    """`wanted` days, once they are found to be enough.
 
-
-def days(wanted: int, regimes: Iterable[str]) -> int:
-    """`wanted` days, once they are found to be enough under every regime.
+    Args:
+        wanted: a whole number.
+        floor: least days that the law asks for.
 
     Raises:
         StoreError: they are not, or they are no number of days.
     """
     check_days(wanted)
-    short = [regime for regime in regimes if wanted < FLOORS.get(regime, 0)]
-    if short:
+    if wanted < floor:
         raise StoreError(
-            f"found a retention of {wanted} days, expected at least "
-            f"{floor(short)} under {', '.join(short)}"
+            f"found a retention of {wanted} days, expected at least {floor}: the "
+            "regimes of this home ask for them"
         )
     return wanted
 
