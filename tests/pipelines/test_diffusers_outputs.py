@@ -84,7 +84,7 @@ def test_each_video_gets_the_marks_of_its_own_frames(chunk: int) -> None:
         videos(case, **size, num_inference_steps=1, decode_chunk_size=chunk)
     code = latent.Code(attachment.key_records[1], (4, 64, 64))
     frames = [latent_detector.score(z.float().numpy(), code) for z in torch.cat(seen)]
-    found = [frame.payload for frame in frames]
+    found = [frame.decoded for frame in frames]
 
     assert len(found) == 6
     assert all(frame.log10_p() < -20 for frame in frames)

@@ -39,7 +39,7 @@ REASONS = {
     "which is not here.",
     "no-detector": "There is no detector here for marks in this kind of content.",
     "many-records": "The mark leads to more records than can be told apart here.",
-    "no-registry": "Some keys have nonces on file that are not looked up here.",
+    "no-registry": "Some keys have nonces on file, of which none are here.",
     "unreadable": "It cannot be read: a damaged file, or a type not known here.",
     "not-invertible": "The model cannot look at a picture of this size.",
     "too-small": "It is small: the whole, or a larger copy, may hold a mark that this "
@@ -56,9 +56,9 @@ REASONS = {
     "generated content was found.",
     "other-mark": "Its manifest names another mark than the one that was found.",
     "other-content": "The record that the mark leads to is of something that looks "
-    "different: it was edited since, or the mark was carried over.",
-    "content-not-compared": "It was cut, turned or resized, so it was not compared "
-    "with what was recorded.",
+    "different: it was edited in parts since, or the mark was carried over.",
+    "content-not-compared": "It could not be compared with what was recorded: it was "
+    "cut, turned or burnt out, its mark is faint, or nothing was recorded to compare.",
     "key-revoked": "Only revoked keys fire: somebody else may have forged the mark.",
     "weak-key": "Only keys fire that anybody can know: anybody could have put the mark "
     "there.",
