@@ -58,7 +58,7 @@ def blocks(family: str) -> list[Any]:
 
 def check(kind: Any, family: str) -> coverage.Row:
     """Attach a pipeline of one block, run it, and look for the mark in its noise."""
-    from diffusers import SequentialPipelineBlocks
+    from diffusers.modular_pipelines import SequentialPipelineBlocks
 
     seen = coverage._Seen()
     module = importlib.import_module(kind.__module__)

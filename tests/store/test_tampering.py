@@ -1,4 +1,4 @@
-"""Each single change to a ledger's file is found, and named by its first bad entry."""
+"""X-07: each single change to a ledger's file is found, by its first bad entry."""
 
 from __future__ import annotations
 

@@ -47,9 +47,14 @@ def supports(obj: Any) -> bool:
 
 def no_noise(pipe: Any) -> str | None:
     """Why no block draws noise that could be marked, or None."""
-    if any(True for _ in drawing_blocks(pipe._blocks)):
+    if any(True for _ in drawing_blocks(_tree(pipe))):
         return None
     return "has no block that draws initial noise"
+
+
+def _tree(pipe: Any) -> Any:
+    """The root of a pipeline's blocks; diffusers 0.35 has it under another name."""
+    return pipe._blocks if hasattr(pipe, "_blocks") else pipe.blocks
 
 
 def drawing_blocks(block: Any) -> Iterator[Any]:
@@ -121,7 +126,7 @@ def swap(attachment: Attachment, host: Host, pipe: Any) -> None:
         return host.run(self, kwargs, invoke)
 
     attachment.swap({"__call__": call})
-    for block in {id(b): b for b in drawing_blocks(pipe._blocks)}.values():
+    for block in {id(b): b for b in drawing_blocks(_tree(pipe))}.values():
         attachment.swap({"__call__": _drawing(type(block))}, block)
 
 
