@@ -165,7 +165,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
     declared = {re.split(r"[^\w-]", name)[0].lower() for name in wanted}
     names = {"PIL": "pillow", "c2pa": "c2pa-python", "pkcs11": "python-pkcs11"}
-    names |= {"llama_cpp": "llama-cpp-python"}
+    names |= {"llama_cpp": "llama-cpp-python", "python_multipart": "python-multipart"}
     hosts = {"vllm", "sglang"}  # imported where they are running
     found = set[str]()
     for path in (root / "src" / "watermark").rglob("*.py"):

@@ -8,6 +8,8 @@ import io
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -421,3 +423,14 @@ def test_a_ledger_that_cannot_be_read(service: Service, provider: Provider) -> N
     assert answer.status == 503
     assert answer.json["type"].endswith("repository-unavailable")
     assert str(provider.home.path) not in answer.body.decode()
+
+
+def test_a_workers_memory_is_its_own_and_not_that_of_who_started_it() -> None:
+    code = (
+        "import subprocess, sys; held = b'x' * (300 << 20); "
+        "print(subprocess.run([sys.executable, '-c', 'from watermark.serve.child "
+        "import _peak; print(_peak())'], capture_output=True, text=True).stdout)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert 5 * MIB < int(told.stdout) < 280 * MIB

@@ -8,6 +8,7 @@ crashes, this process ends and another is started: `watermark.serve.workers`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -158,6 +159,11 @@ def _peak() -> int:
     """Bytes that this process held at most, or 0."""
     if sys.platform == "win32":
         return 0
+    # Linux counts what the parent held when it forked into ru_maxrss, but not here.
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
