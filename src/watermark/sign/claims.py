@@ -33,8 +33,6 @@ PARENT = "parent"  # joins the opened action to its ingredient while signing
 
 PROVIDER = "org.watermark-sdk.provider"
 FINGERPRINT = f"{BINDING_PREFIX}.fingerprint.1"  # `watermark.assets.fingerprint`
-# `watermark.assets.text_fingerprint`
-TEXT_FINGERPRINT = f"{BINDING_PREFIX}.text-fingerprint.1"
 MODEL, PROMPT = "model", "prompt"  # join the created action to its ingredients
 
 # 18.15.4.5. The last one is for tables and the like, which are no media.
@@ -65,9 +63,10 @@ def definition(record: Record, *, prompt: str | None = None) -> Json:
         for mark in record.marks
         if mark.mark_id and mark.coverage > 0
     ]
-    if record.fingerprint:
-        name = TEXT_FINGERPRINT if record.kind == "text" else FINGERPRINT
-        bindings.append((name, record.fingerprint))
+    # The sketch of a text stays in the ledger: here it would cost an eighth of the
+    # manifest, which may travel inside the text, and tell nobody where to look.
+    if record.fingerprint and record.kind != "text":
+        bindings.append((FINGERPRINT, record.fingerprint))
     assertions += [
         _assertion(SOFT_BINDING, _soft_binding(algorithm, value))
         for algorithm, value in bindings

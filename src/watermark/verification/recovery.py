@@ -14,7 +14,7 @@ from watermark.assets import text_fingerprint
 from watermark.assets.loading import Asset
 from watermark.record import BINDING_PREFIX, Record
 from watermark.report import Evidence, Reason
-from watermark.sign.claims import FINGERPRINT, TEXT_FINGERPRINT
+from watermark.sign.claims import FINGERPRINT
 from watermark.sign.manifest import ManifestResult
 from watermark.verification.manifest import bare, manifest_evidence
 from watermark.verification.setting import Findings, Setting, binding, decides
@@ -200,7 +200,7 @@ def _compare_bindings(
     seen = _by_name((binding(e), e.payload or b"") for e in marks)
     for name, values in named.items():
         ours = name.startswith(f"{BINDING_PREFIX}.")
-        if not ours or name in (FINGERPRINT, TEXT_FINGERPRINT):
+        if not ours or name == FINGERPRINT:
             continue  # no mark, or none that is ours to find
         if name not in seen:
             _once(
