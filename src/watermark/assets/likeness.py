@@ -57,7 +57,7 @@ def distance(kept: bytes, pixels: NDArray[np.uint8], part: Part = WHOLE) -> floa
 
     The root mean square of what the cells of the fingerprint differ by from those of
     the picture, in the light and place that suit them best; beyond `LIMIT` it is
-    another picture. What was measured: `docs/decisions/0005-replay.md`; on other draws,
+    another picture. What was measured: `docs/decisions/0006-replay.md`; on other draws,
     `python -m benchmarks diffusion --only replay`.
 
     Args:
