@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.attacks.image import Pixels
 from benchmarks.diffusion import attacks, channel, dwtdct, prc, robustness
-from benchmarks.diffusion.attacks import Pixels
 from benchmarks.diffusion.peers import OURS, PEERS, PRC, SHADING, Peer
 from benchmarks.options import MODELS, Options
 from benchmarks.rates import Rate
@@ -236,7 +236,7 @@ def test_geometric_attacks_move_what_they_say() -> None:
     for _ in range(4):
         turned = attacks.turn(turned, 0)
     assert np.array_equal(turned, before)
-    centre = attacks.crop(before, 0, centred=True)
+    centre = attacks.crop_centre(before, 0)
     # The middle stays in the middle, and what lay a quarter off the edge is the edge.
     assert np.abs(centre[32, 32].astype(int) - before[32, 32]).max() < 30
     corner = before[6:11, 6:11].mean((0, 1))

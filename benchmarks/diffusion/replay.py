@@ -17,7 +17,6 @@ pictures pass after the same changes. `likeness.LIMIT` was chosen on other draws
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 import tempfile
@@ -58,24 +57,14 @@ GENUINE, REPROMPTED, IMPRINTED = "genuine", "re-prompted", "imprinted"
 KINDS = (GENUINE, REPROMPTED, IMPRINTED)
 
 
-def half(pixels: Pixels, seed: int) -> Pixels:
-    """Half the size."""
-    height, width = pixels.shape[:2]
-    small = Image.fromarray(pixels).resize((width // 2, height // 2), attacks.BICUBIC)
-    return np.asarray(small, dtype=np.uint8)
-
-
 # What happens to each picture, and the effort that looks for its mark afterwards.
 CHANGES: dict[str, tuple[attacks.Attack, str]] = {
     "none": (attacks.none, "normal"),
-    "JPEG 50": (
-        functools.partial(attacks.compress, kind="JPEG", quality=50),
-        "normal",
-    ),
+    "JPEG 50": (attacks.compress(50, "JPEG"), "normal"),
     "resize 0.5 and back": (attacks.resize, "normal"),
-    "resize 0.5": (half, "thorough"),
+    "resize 0.5": (attacks.half, "thorough"),
     "flip": (attacks.flip, "thorough"),
-    "crop 75%, centre": (functools.partial(attacks.crop, centred=True), "thorough"),
+    "crop 75%, centre": (attacks.crop_centre, "thorough"),
     "brightness 1.5": (attacks.brightness, "normal"),
 }
 DECISIVE = ("none", "JPEG 50", "resize 0.5 and back", "resize 0.5")
@@ -97,7 +86,7 @@ def measure(options: Options) -> Part:
                 *(detectors, schemes, adapter, invert, kernels, verification),
                 *(fingerprint, likeness),
             ),
-            *("diffusion/replay.py", "diffusion/attacks.py"),
+            *("diffusion/replay.py", "diffusion/attacks.py", "attacks/image.py"),
         ),
         "model": sha256,
         "seed": options.seed,

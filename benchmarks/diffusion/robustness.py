@@ -66,7 +66,7 @@ def measure(options: Options) -> Part:
         "code": code_version(
             (*peers.MODULES, invert, geometry),
             *(f"diffusion/{name}.py" for name in ("robustness", "peers", "prc")),
-            *(f"diffusion/{name}.py" for name in ("attacks", "dwtdct")),
+            *("diffusion/attacks.py", "attacks/image.py", "diffusion/dwtdct.py"),
         ),
         "steps": [steps, inversion],
         "model": sha256,
