@@ -31,6 +31,13 @@ def photograph(seed: int, height: int = 256, width: int = 256) -> Pixels:
     return out
 
 
+def png(picture: Image.Image) -> bytes:
+    """A file of it."""
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()
+
+
 def jpeg(pixels: Pixels, quality: int) -> Pixels:
     """Written as JPEG with Pillow's own subsampling, and read again."""
     data = io.BytesIO()

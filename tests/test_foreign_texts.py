@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.test_cli import wm
+from tests.cli.running import wm
 from watermark.api import verify
 from watermark.cli.terminal import Code
 from watermark.detectors.foreign.gumbel import ENGINES

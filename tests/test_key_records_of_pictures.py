@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.affine import Affine
 from tests.pipelines import tiny
-from tests.test_verification import Affine
 from watermark import verification
 from watermark.api import Watermark
 from watermark.assets.loading import load

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,9 +20,9 @@ from diffusers import (
 from PIL import Image
 from skimage import metrics
 
+from tests.cli.running import wm
 from tests.pipelines import tiny
 from watermark.api import Watermark
-from watermark.cli import main
 from watermark.cli.terminal import Code
 from watermark.errors import AlreadyAttached, HomeError, UnsupportedPipeline
 from watermark.keys import Key
@@ -68,17 +66,6 @@ def attached(pipe: Any, home: Path | None, **more: Any) -> Any:
 
     record = SCHEMES["noise"].record(KEY)
     return host.attach(pipe, record, sink, provider="Acme", home=home, **more)
-
-
-def wm(*argv: object) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as stopped,
-    ):
-        main([str(argument) for argument in argv])
-    return int(stopped.value.code or 0), out.getvalue(), err.getvalue()
 
 
 # --- measuring -----------------------------------------------------------------------

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binom
 
+from tests.affine import Affine
 from tests.pipelines import tiny
-from tests.test_verification import Affine
 from watermark.api import Watermark
 from watermark.detectors import noise as detector
 from watermark.detectors.signs import Registry

@@ -35,10 +35,11 @@ class Marked:
         manifest: the manifest store, once signed.
         carrier: of a text's manifest, as `Watermark.embed` was told.
         layers: what became of each layer that the regimes ask for, and by which
-            clauses; empty without regimes.
+            clauses; empty without regimes, and until there is a file.
         timestamp: whether the manifest was time-stamped: ``now``, ``deferred``,
             ``never``.
-        ui_hint: under regimes, a line for the interface that shows this output.
+        ui_hint: under regimes, a line for the interface that shows this output;
+            empty until there is a file.
     """
 
     record: Record

@@ -135,6 +135,13 @@ def test_cn_01_and_cn_03_a_page_gets_an_element_in_its_head(
     assert parser.found == [LABEL.decode()]
 
 
+@pytest.mark.parametrize("tag", ["title", "/title", "meta"])
+def test_what_stands_in_an_attribute_is_no_element(tag: str) -> None:
+    page = f"<title></title><{tag} a='<meta name=AIGC content=x>'></title></head>"
+
+    assert labels(page.encode(), "text/html") == []
+
+
 def test_a_label_that_is_not_ascii_survives_any_charset_of_a_page() -> None:
     raw = '{"Label":"1","ContentProducer":"灯台"}'.encode()
     label = aigc.propagated(aigc.parse(raw), "a", "b")
@@ -153,6 +160,7 @@ def test_a_label_that_is_not_ascii_survives_any_charset_of_a_page() -> None:
         ("text/html", b"<head><!-- no end"),
         ("text/html", b"<head><meta name='AIGC"),
         ("text/html", b"<head><script>"),
+        ("text/html", b"<head><title>a</title "),
         ("text/html", b"<p>" * (6 << 20)),
         ("text/html", b"<meta a>" * 10_001),
         ("text/html", b"<meta " + b"a " * (1 << 17) + b">"),

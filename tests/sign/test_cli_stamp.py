@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from benchmarks.conformance.containers import picture
+from tests.cli.running import wm
 from tests.sign.servers import PlainTsa, serving
-from tests.test_cli import wm
 
 from watermark.api import Watermark
 from watermark.cli.terminal import Code

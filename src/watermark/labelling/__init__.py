@@ -21,7 +21,7 @@ from watermark.labelling.account import Layer as Layer
 from watermark.labels import explicit, explicit_text, facts, regimes
 from watermark.labels.regimes import Regime
 from watermark.labels.settings import Settings
-from watermark.labels.unmarked import RETENTION_DAYS, UnmarkedRequest
+from watermark.labels.unmarked import UnmarkedRequest, retention_days
 from watermark.record import Record
 from watermark.sign.stamps import When
 
@@ -187,7 +187,7 @@ class Job:
         if request is None:
             return {"retain_days": days}
         return {
-            "retain_days": max(days, RETENTION_DAYS),
+            "retain_days": max(days, retention_days()),
             "personal": request.personal,
         }
 

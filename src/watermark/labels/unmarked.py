@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from watermark.errors import LabelError
+from watermark.labels import regimes
 from watermark.record import utc_now
 
 CLAUSE = "Labelling Measures, Art. 9"
-RETENTION_DAYS = 184  # six calendar months, whichever they are
+
+
+def retention_days() -> int:
+    """How long the log keeps who got such a file, under whatever regime.
+
+    China's days: six calendar months, whichever they are.
+    """
+    return regimes.load("cn")[-1].retention_days
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,6 @@ AIGC = Property("TC260", "http://www.tc260.org.cn/ns/AIGC/1.0/", "AIGC")
 DIGITAL_SOURCE_TYPE = Property("Iptc4xmpExt", _IPTC, "DigitalSourceType")
 AI_SYSTEM_USED = Property("Iptc4xmpExt", _IPTC, "AISystemUsed")
 AI_SYSTEM_VERSION_USED = Property("Iptc4xmpExt", _IPTC, "AISystemVersionUsed")
-AI_PROMPT_INFORMATION = Property("Iptc4xmpExt", _IPTC, "AIPromptInformation")
-AI_PROMPT_WRITER_NAME = Property("Iptc4xmpExt", _IPTC, "AIPromptWriterName")
 
 _NEW = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'

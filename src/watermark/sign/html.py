@@ -4,55 +4,25 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from watermark.errors import UnsupportedFormat
+from watermark.sign.html_tags import Tag, Unended, starts, tags
 from watermark.sign.manifest import MAX_TEXT
 from watermark.sign.place import Linked, Located, Place, Unusable, is_meant, is_store
 
 MULTIPLE = "manifest.html.multipleManifests"
 
 _OPEN, _CLOSE = b'<script type="application/c2pa">', b"</script>"
-# The expressions below never go back over what they have passed: each is linear.
-_START = re.compile(
-    rb"<!--|<(/?)(html|head|body|script|style|title|textarea|noscript|template|link)"
-    rb"(?=[\s/>])",
-    re.IGNORECASE,
+_START = starts(
+    rb"/?(?:html|head|body|script|style|title|textarea|noscript|template|link)"
 )
-# HTML, 13.2.5.32 to 38: a quote is one after an equals sign only.
-_NAME, _VALUE = rb"[^\s/>][^\s/>=]*+", rb"\"[^\"]*+\"|'[^']*+'|(?![\"'])[^\s>]*+"
-_REST = re.compile(
-    rb"(?:[\s/]++|" + _NAME + rb"(?:\s*+=\s*+(?:" + _VALUE + rb")|(?!\s*+=)))*+>"
-)
-_ATTRIBUTE = re.compile(rb"(" + _NAME + rb")(?:\s*+=\s*+(" + _VALUE + rb"))?+")
-_RAW = {  # hold no elements, up to this
-    name: re.compile(rb"</" + name + rb"(?=[\s/>])", re.IGNORECASE)
-    for name in (b"script", b"style", b"title", b"textarea")
-}
+_RAW = (b"script", b"style", b"title", b"textarea")
 # Exactly what is written here and by others, so that an element with more in it, such
 # as an event handler, is nothing that may stay unsigned.
 _PLAIN = re.compile(rb"<script\s+type=\"application/c2pa\">")
-
-
-class _Tag(NamedTuple):
-    """Bytes `start` to `end` of a page.
-
-    Attributes:
-        start: of the tag.
-        end: of the tag.
-        name: in small letters; ``/`` before that of an end tag.
-        rest: attributes, and the angle bracket after them.
-        close: where the end tag of an element begins that holds no others, or the end
-            of the page if there is none; for other elements the end of the tag.
-    """
-
-    start: int
-    end: int
-    name: bytes
-    rest: bytes
-    close: int
 
 
 def write(content: bytes, store: bytes) -> tuple[bytes, int, int]:
@@ -93,10 +63,10 @@ def locate(data: bytes) -> Place | None:
         if b"c2pa" not in tag.rest.lower():  # most tags: no need to look closer
             continue
         if tag.name == b"script":
-            if _attributes(tag).get(b"type", b"").lower() == b"application/c2pa":
+            if tag.attributes.get(b"type", b"").lower() == b"application/c2pa":
                 found.append(_script(data, tag))
         elif tag.name == b"link":
-            attributes = _attributes(tag)
+            attributes = tag.attributes
             if b"c2pa-manifest" in attributes.get(b"rel", b"").lower().split():
                 url = attributes.get(b"href", b"")[:MAX_TEXT]
                 found.append(Linked(url.decode("utf-8", "replace")))
@@ -107,7 +77,7 @@ def locate(data: bytes) -> Place | None:
     return found[0] if found else None
 
 
-def _script(data: bytes, tag: _Tag) -> Place:
+def _script(data: bytes, tag: Tag) -> Place:
     encoded = data[tag.end : tag.close].strip()
     if not data.startswith(_CLOSE, tag.close):
         return Unusable(meant=is_meant(encoded))
@@ -122,34 +92,10 @@ def _script(data: bytes, tag: _Tag) -> Place:
     return Located(store, data, frozenset({(tag.start, length)} if plain else ()))
 
 
-def _attributes(tag: _Tag) -> dict[bytes, bytes]:
-    """Names, in small letters, and values; of two with one name the first counts."""
-    found: dict[bytes, bytes] = {}
-    for name, value in _ATTRIBUTE.findall(tag.rest):
-        quoted = value[:1] in (b'"', b"'")
-        found.setdefault(name.lower(), value[1:-1] if quoted else value)
-    return found
-
-
-def _tags(data: bytes) -> Iterator[_Tag]:
+def _tags(data: bytes) -> Iterator[Tag]:
     """Each tag of a name that tells where the head is and what is in it.
 
     Nothing follows a tag, a comment or a script that does not end.
     """
-    place = 0
-    while start := _START.search(data, place):
-        if start[0] == b"<!--":
-            place = data.find(b"-->", start.end())
-            if place < 0:
-                return
-            continue
-        rest = _REST.match(data, start.end())
-        if rest is None:
-            return
-        slash, name = start[1], start[2].lower()
-        close = place = rest.end()
-        if raw := _RAW.get(slash + name):
-            ended = raw.search(data, place)
-            close = ended.start() if ended else len(data)
-        yield _Tag(start.start(), place, slash + name, rest[0], close)
-        place = close
+    with contextlib.suppress(Unended):
+        yield from tags(data, _START, _RAW)

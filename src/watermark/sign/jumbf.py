@@ -27,7 +27,6 @@ START_BYTES = 38  # of a store, up to the end of its label
 # 11.1.4.1: four letters and the rest of a UUID name the type of a superbox.
 _TYPE = bytes.fromhex("00110010800000aa00389b71")
 _REQUESTABLE_LABEL = b"\x03"
-_SALTED = 0x10  # a private box follows the label: the salt, c2sh (8.4.2.1)
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.cli.running import picture, wm
 
-from tests.test_cli import picture, wm
 from watermark.api import Watermark
 from watermark.cli.terminal import Code
 from watermark.home import Home

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.cli.running import wm
 
 from watermark.api import Watermark
-from watermark.cli import main
 
 THOROUGH = "--effort thorough"
 PIPELINE = "--pipeline DIR"
@@ -33,15 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hints(home: Path, *argv: str) -> str:
-    arguments = [str(home / argv[0]), *argv[1:], "--home", str(home / "home")]
-    err = io.StringIO()
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit),
-    ):
-        main(["verify", *arguments])
-    return err.getvalue()
+    return wm("verify", home / argv[0], *argv[1:], "--home", home / "home").err
 
 
 def test_what_was_not_looked_at_is_named(home: Path) -> None:

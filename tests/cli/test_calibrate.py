@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.running import wm
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from watermark.api import Watermark
 from watermark.calibration import LUCK
-from watermark.cli import main
 from watermark.cli.terminal import Code
 from watermark.home import Home
 from watermark.keys import Key
 from watermark.tokenizer import TextTokenizer
 
 WORDS = [f"w{i}" for i in range(2000)]
-
-
-def wm(*argv: object) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as stopped,
-    ):
-        main([str(argument) for argument in argv])
-    return int(stopped.value.code or 0), out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
