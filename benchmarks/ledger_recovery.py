@@ -6,6 +6,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,10 +71,10 @@ def recover(options: Options) -> Part:
                 plain = Image.open(io.BytesIO(marked.data)).convert("RGB")
                 for name, attack in ATTACKS.items():
                     effort = "thorough" if name in GEOMETRIC else "normal"
-                    found = _recovered(w, attack(plain), effort)
+                    found = recovered(w, attack(plain), effort=effort)
                     hits[name] += own in found
                     wrong += bool(found - {own})
-                unmarked += bool(_recovered(w, saved(picture, "JPEG", quality=90)))
+                unmarked += bool(recovered(w, saved(picture, "JPEG", quality=90)))
     rates = {name: Rate(found, count) for name, found in hits.items()}
     rows = tuple((name, r.value, *r.interval(), r.n) for name, r in rates.items())
     return Part(
@@ -96,9 +97,9 @@ def recover(options: Options) -> Part:
     )
 
 
-def _recovered(w: Watermark, data: bytes, effort: str = "normal") -> set[str]:
-    """The records whose manifests verify finds for a file."""
-    report = w.verify(data, effort=effort)
+def recovered(w: Watermark, data: bytes | str, **options: Any) -> set[str]:
+    """The records whose manifests verify, with its `options`, finds for content."""
+    report = w.verify(data, **options)
     found = [e for e in report.evidence if e.state == "recovered"]
     return {record_id for e in found for record_id in e.record_ids}
 

@@ -128,6 +128,16 @@ def test_a_manifest_that_names_another_mark_is_a_conflict(
     assert [r.code for r in found.conflicts] == ["other-mark"]
 
 
+def test_what_could_not_be_read_is_told_beside_a_conflict(w: Watermark) -> None:
+    """Its mark was not looked for, and a reader has to know."""
+    data = bytearray(w.embed(saved(photo(7))).data)
+    data[-3000] ^= 1  # of the compressed pixels
+    report = w.verify(bytes(data))
+
+    assert report.verdict == Verdict.CONFLICT
+    assert {"broken-signature", "unreadable"} <= codes(report)
+
+
 # --- texts ----------------------------------------------------------------------------
 
 WORDS = [f"word{n}" for n in range(500)]

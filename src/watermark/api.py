@@ -410,6 +410,7 @@ class Watermark:
         keys: Any = None,
         trust: bytes | str | Path | None = None,
         effort: str = "normal",
+        resolve: bool | Sequence[str] = False,
     ) -> Report:
         """Look at every layer of an asset and judge. Never raises on bad content.
 
@@ -427,8 +428,13 @@ class Watermark:
                 `load_records` reads, or several of them; by default this home's.
             trust: root certificates (PEM bytes or a path); by default this home's own.
             effort: ``"quick"``, ``"normal"`` or ``"thorough"``.
+            resolve: where this home has no manifest for a mark, ask other repositories
+                (Soft Binding Resolution API): True: those of ``wm repository``; or
+                their base URLs. They are sent what the mark carries, never the asset.
+                By default nothing is asked, and no socket opened.
 
         Raises:
+            HomeError: `resolve` is True, and the home names no repository.
             TokenizerMismatch: `tokenizer` is none that the key records name.
             VocabularyMismatch: it has more tokens than an engine's record says.
             KeyFileError: a key cannot be read.
@@ -442,6 +448,7 @@ class Watermark:
             keys=keys,
             trust=trust,
             effort=effort,
+            resolve=resolve,
         )(asset)
 
     def verify_many(
@@ -531,6 +538,7 @@ def verify(
     keys: Any = None,
     trust: bytes | str | Path | None = None,
     effort: str = "normal",
+    resolve: bool | Sequence[str] = False,
 ) -> Report:
     """`Watermark.verify` with the default home; with `keys` no home is needed."""
     return _verifier(
@@ -540,6 +548,7 @@ def verify(
         keys=keys,
         trust=trust,
         effort=effort,
+        resolve=resolve,
     )(asset)
 
 

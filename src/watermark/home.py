@@ -7,6 +7,7 @@ log.pem, ledger.db      the log's own key, and the ledger
 personal.key            encrypts personal fields in the ledger
 records/                key records of what was attached; no secrets
 tokenizers/<digest>     definitions of tokenizers, for detection without torch
+repositories.txt        base URLs of repositories that `verify` may ask, one a line
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from watermark.files import read_private, write_atomically
 from watermark.keys import KeyRecord, KeyRing
 from watermark.labels.regimes import load as load_regime
 from watermark.record import utc_now
+from watermark.resolution import endpoints
 from watermark.schemes import SCHEMES, default_records
 from watermark.schemes.foreign import FOREIGN
 from watermark.sign.credential import Credential
@@ -281,6 +283,17 @@ class Home:
     def revoked(self) -> frozenset[str]:
         """Ids of revoked keys; needs no passphrase."""
         return KeyRing.revoked_in(self.path / "keys")
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Base URLs of the repositories that may be asked for manifests, in order.
+
+        Nobody is asked but by `verify` with ``resolve=True``.
+
+        Raises:
+            HomeError: the file cannot be read, or a line is no such URL.
+        """
+        return endpoints.read(self.path)
 
     def key_records(self) -> list[KeyRecord]:
         """Everything that could have marked: the ring's defaults and what was attached.

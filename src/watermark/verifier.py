@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from watermark import verification
 from watermark.assets.loading import Tokens, load
+from watermark.errors import HomeError
 from watermark.home import Home
 from watermark.keys import EngineKey, Key, KeyRecord, RingEntry
 from watermark.likelihood import Likelihood
@@ -19,6 +20,9 @@ from watermark.report import Report
 from watermark.schemes import default_records
 from watermark.schemes.foreign.config import is_configuration, load_records
 from watermark.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from watermark.resolution.client import Resolver
 
 AHEAD = 4  # assets read ahead for each worker
 
@@ -32,6 +36,7 @@ class Options(TypedDict, total=False):
     keys: Any
     trust: bytes | str | Path | None
     effort: str
+    resolve: bool | Sequence[str]
 
 
 class Verifier:
@@ -47,11 +52,14 @@ class Verifier:
         keys: Any = None,
         trust: bytes | str | Path | None = None,
         effort: str = "normal",
+        resolve: bool | Sequence[str] = False,
     ) -> None:
         """Arguments are those of `Watermark.verify`; no home: `keys` are all there is.
 
         Raises:
-            ValueError: an unknown effort, or `keys` is empty.
+            ValueError: an unknown effort, `keys` is empty, or `resolve` holds what is
+                no base URL.
+            HomeError: `resolve` is true, and the home names no repository.
             UnsupportedFormat: `prompt` is neither text nor token ids.
             KeyFileError: a key cannot be read.
         """
@@ -78,6 +86,7 @@ class Verifier:
         if trust is None:
             trust = home.anchors if home is not None else b""
         self._anchors = trust
+        self._resolver = _resolver(resolve, home)
 
     def __call__(self, asset: Any) -> Report:
         """Judge one asset. Never raises on bad content.
@@ -139,6 +148,7 @@ class Verifier:
         return verification.Setting(
             records=self._records,
             ledger=home.ledger if home is not None else None,
+            resolver=self._resolver,
             anchors=self._anchors,
             tsa_anchors=home.tsa_anchors if home is not None else b"",
             revoked=home.revoked if home is not None else frozenset(),
@@ -165,6 +175,25 @@ def _inverter(pipeline: Any) -> verification.Inverter | None:
     from watermark.invert.latents import Inverter
 
     return Inverter(pipeline)
+
+
+def _resolver(resolve: bool | Sequence[str], home: Home | None) -> Resolver | None:
+    """Of the repositories that the caller, or the home, names."""
+    if isinstance(resolve, str):
+        raise ValueError(f"resolve is {resolve!r:.80}, expected True or a list of URLs")
+    if resolve is False:
+        return None
+    urls = resolve
+    if urls is True:
+        urls = () if home is None else home.repositories
+        if not urls:
+            raise HomeError(
+                "there is no repository to ask: name one with `wm repository add URL`, "
+                "or give the URLs as resolve=[...]"
+            )
+    from watermark.resolution.client import Resolver
+
+    return Resolver(urls)
 
 
 def _families(obj: Any) -> set[str]:

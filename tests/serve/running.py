@@ -63,6 +63,16 @@ class Service:
         finally:
             connection.close()
 
+    def settled(self) -> int:
+        """Bytes of bodies that are held, once all that was answered is let go.
+
+        An answer is with the client a moment before the service lets go of its body.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self.state.budget.used and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.state.budget.used
+
     def get(self, path: str, **more: Any) -> Answer:
         return self.ask("GET", path, **more)
 

@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.serve.conftest import Provider
 from tests.serve.running import Service
+from tests.serve.strangers import answering
 
 from watermark.errors import VerificationError
 from watermark.resolution import messages
-from watermark.resolution.client import Found, Resolver
+from watermark.resolution.client import Found, Resolver, Silent
+from watermark.resolution.endpoints import base_url
 from watermark.sign.fetching import FetchError, Refused
 
 ALG = "org.watermark-sdk.pixel.1"
-
-
-@contextmanager
-def answering(said: Callable[[str], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server of somebody else's, and the paths that it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            kind = "c2pa" if self.path.startswith("/manifests") else "json"
-            self.send_response(200)
-            self.send_header("Content-Type", f"application/{kind}")
-            self.end_headers()
-            self.wfile.write(said(self.path))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_it_finds_what_the_service_has(service: Service, provider: Provider) -> None:
@@ -80,7 +52,8 @@ def test_no_answer_leads_elsewhere() -> None:
         with answering(lambda _: said) as (asked, paths):
             assert list(Resolver([asked]).resolve(ALG, b"12345678")) == []
             both = Resolver([asked, elsewhere])
-            assert [each.endpoint for each in both.resolve(ALG, b"1")] == [elsewhere]
+            found = [each for each in both.resolve(ALG, b"1") if type(each) is Found]
+            assert [each.endpoint for each in found] == [elsewhere]
 
     assert len(paths) == 2
     assert [path.partition("?")[0] for path in reached] == [
@@ -109,7 +82,9 @@ def test_nonsense_is_an_error_of_ours(said: bytes) -> None:
     with answering(lambda _: said) as (url, asked):
         with pytest.raises(VerificationError):
             Resolver([url]).by_binding(url, ALG, b"12345678")
-        assert list(Resolver([url]).resolve(ALG, b"12345678")) == []
+        [silent] = Resolver([url]).resolve(ALG, b"12345678")
+        assert isinstance(silent, Silent)
+        assert (silent.endpoint, silent.why != "") == (url, True)
 
     assert len(asked) == 2
 
@@ -133,11 +108,29 @@ def test_matches_are_cut() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["file:///etc", "ftp://a", "https://", "https://u@a", "https://a?b", "https://a#b"],
+    [
+        *("file:///etc", "ftp://a", "https://", "https://u@a", "https://a?b"),
+        *("https://a#b", "https://a b", "https://a\nb", "https://[::1", "https://a:0"),
+        *("http://repository.example", "http://10.0.0.1", "http://127.0.0.1.example"),
+        *("https://a:99999", "https://" + "a" * 2000, "", "localhost:8000"),
+    ],
 )
 def test_what_is_no_endpoint(url: str) -> None:
-    with pytest.raises(ValueError, match="expected an http"):
+    with pytest.raises(ValueError, match="expected an https URL"):
         Resolver([url])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example/v1/",
+        "http://localhost:8000",
+        "http://127.0.0.2",
+        "http://[::1]",
+    ],
+)
+def test_what_is_an_endpoint(url: str) -> None:
+    assert base_url(url) == url.rstrip("/")
 
 
 def test_a_manifest_id_is_one_part_of_a_path(service: Service) -> None:

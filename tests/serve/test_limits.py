@@ -237,7 +237,7 @@ def test_a_codec_that_takes_hours(service: Service) -> None:
     for name, status in (("punycode", 400), ("idna", 400), ("UTF-8", 400)):
         answer = service.post("/verify", data, content_type=kind.format(name))
         assert answer.status == status
-        wrong_codec = b"expected a form in UTF-8" in answer.body
+        wrong_codec = b"Expected a form in UTF-8" in answer.body
         assert wrong_codec == (name != "UTF-8")  # that one has only no text field
 
 
@@ -359,7 +359,7 @@ def test_a_caller_who_goes_away_leaves_nothing(service: Service) -> None:
     while b"wm_requests_in_flight 1\n" not in service.get("/metrics").body:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert service.state.budget.used == 0
+    assert service.settled() == 0
     assert bugs() == before  # of which each is a page in the log
 
 

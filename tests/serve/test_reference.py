@@ -114,7 +114,7 @@ def test_what_has_no_detector(service: Service, host: Host) -> None:
     allowed = {"references": frozenset({host.name}), "private_references": True}
     with changed(service, **allowed):
         assert ask(service, f"https://{host.name}/a.zip").status == 400
-    assert service.state.budget.used == 0
+    assert service.settled() == 0
 
 
 def test_what_is_fetched_has_a_budget(service: Service, host: Host) -> None:

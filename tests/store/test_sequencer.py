@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +114,74 @@ def test_nobody_waits_when_one_is_stopped_in_the_turns_of_each() -> None:
         *("KeyboardInterrupt", "StoreError", "StoreError")
     ]
     assert gate.batches == [[1], [-1, -3, 5, 4], [-1], [-3, 5]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal goes to one thread")
+def test_nothing_is_written_for_who_is_stopped_as_it_waits() -> None:
+    gate = Gate()
+    sequencer = Sequencer(gate.write)
+    answers: list[list[int]] = []
+    first, last = (
+        threading.Thread(target=lambda n=n: answers.append([*sequencer.submit([n])]))
+        for n in (1, 3)
+    )
+    first.start()
+    gate.entered.wait(10)
+
+    def stop() -> None:
+        while not sequencer._waiting:
+            threading.Event().wait(0.001)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        sequencer.submit([2])
+    last.start()
+    gate.open.set()
+    first.join(10)
+    last.join(10)
+
+    assert sorted(answers) == [[10], [30]]
+    assert gate.batches == [[1], [3]]
+
+
+def test_who_is_written_does_not_wait_for_the_next_transaction() -> None:
+    """Eight that were written together are all back before the ninth is written."""
+    back = threading.Semaphore(0)
+    entered, eight = threading.Event(), threading.Event()
+    patience: list[bool] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        if 0 in items:
+            entered.set()
+            while len(sequencer._waiting) < 8:
+                threading.Event().wait(0.001)
+        elif len(items) == 8:
+            eight.set()
+            while not sequencer._waiting:
+                threading.Event().wait(0.001)
+        else:
+            patience.extend(back.acquire(timeout=10) for _ in range(8))
+        return items
+
+    sequencer = Sequencer(write, most=8)
+
+    def work(n: int) -> None:
+        sequencer.submit([n])
+        if 0 < n < 9:
+            back.release()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(10)]
+    threads[0].start()
+    entered.wait(10)
+    for thread in threads[1:9]:
+        thread.start()
+    eight.wait(10)
+    threads[9].start()
+    for thread in threads:
+        thread.join(20)
+
+    assert patience == [True] * 8
 
 
 def test_what_may_be_written_already_is_not_written_again() -> None:

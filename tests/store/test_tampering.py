@@ -84,6 +84,18 @@ def edit_body_and_leaf_hash(db: sqlite3.Connection) -> None:
 
 def edit_body_and_rebuild_the_tree(db: sqlite3.Connection) -> None:
     edit_body_and_leaf_hash(db)
+    rebuild_the_tree(db)
+
+
+def reorder_and_rebuild_everything(db: sqlite3.Connection) -> None:
+    """Entries 1 and 2, with all that is made from them."""
+    for table in ("entry", "binding"):
+        for old, new in ((1, 99), (2, 1), (99, 2)):
+            db.execute(f"UPDATE {table} SET idx = ? WHERE idx = ?", [new, old])
+    rebuild_the_tree(db)
+
+
+def rebuild_the_tree(db: sqlite3.Connection) -> None:
     frontier = Frontier()
     for [leaf] in db.execute("SELECT leaf_hash FROM entry ORDER BY idx").fetchall():
         for (level, index), value in frontier.append(leaf):
@@ -144,6 +156,10 @@ TAMPERINGS: dict[str, tuple[Any, str]] = {
             "UPDATE entry SET idx = 2 WHERE idx = 99",
         ),
         "entry 1",
+    ),
+    "reorder and rebuild everything": (
+        reorder_and_rebuild_everything,
+        "entry 0, or a later one below 3",
     ),
     "edit a column": (
         sql("UPDATE entry SET event = 'published' WHERE idx = 6"),

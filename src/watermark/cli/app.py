@@ -19,6 +19,7 @@ from watermark.cli import (
     embedding,
     keys,
     ledger,
+    repositories,
     serving,
     stamping,
     trusting,
@@ -154,6 +155,7 @@ app.command(no_args_is_help=True, epilog=EPILOG)(calibrating.calibrate)
 app.command(no_args_is_help=True, epilog=EPILOG)(checking.check)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(repositories.app, name="repository")
 app.add_typer(serving.app, name="serve")
 app.add_typer(stamping.app, name="stamp")
 app.add_typer(trusting.app, name="trust")

@@ -139,6 +139,14 @@ def verify(
         Effort,
         typer.Option(help="How many looks at a picture, readings of a text."),
     ] = Effort.normal,
+    resolve: Annotated[
+        bool,
+        typer.Option(
+            "--resolve",
+            help="Ask the repositories of this home (wm repository) for manifests that "
+            "it does not have. They see what a mark carries, never a file.",
+        ),
+    ] = False,
     fail_on: Annotated[
         FailOn | None,
         typer.Option(help="Exit with 10 or 11 if this is found.", show_default=False),
@@ -157,14 +165,15 @@ def verify(
     keys scores as high; log10 p = -6 is one in a million.
 
     A damaged file is a verdict. One that cannot be read is an error (exit code 3), and
-    the others are still verified. Nothing is fetched from a network.
+    the others are still verified. Nothing is fetched from a network, unless --resolve
+    is given.
     """
     if as_json and as_jsonl:
         raise Failure("expected one of --json and --jsonl", Code.USAGE)
     inputs = list(named(files or [], text))
     single = len(files or [STDIN]) == 1 and not any(f.is_dir() for f in files or ())
     with _judge(
-        keys, trust, tokenizer, pipeline, prompt, effort, home, passphrase_file
+        keys, trust, tokenizer, pipeline, prompt, effort, resolve, home, passphrase_file
     ) as judge:
         outcome = Outcome(judge.max_fpr, thorough=effort is Effort.thorough)
         collected = []
@@ -194,6 +203,7 @@ def _judge(
     pipeline: Path | None,
     prompt: Path | None,
     effort: Effort,
+    resolve: bool,
     home: Path | None,
     passphrase_file: Path | None,
 ) -> Iterator[Judge]:
@@ -219,6 +229,7 @@ def _judge(
         "pipeline": None if pipeline is None else model_at(pipeline),
         "prompt": "" if prompt is None else _text(prompt),
         "effort": str(effort),
+        "resolve": resolve,
     }
     if loaded and home is None and not (homes.default_path() / "home.toml").exists():
         yield Judge(Verifier(None, **options), Marked().max_fpr)

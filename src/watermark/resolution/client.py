@@ -11,20 +11,23 @@ are the ones that were found, are the caller's to check (`watermark.verification
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from watermark.errors import VerificationError
 from watermark.resolution import messages, receipt
+from watermark.resolution.endpoints import base_url
 from watermark.resolution.messages import Match
 from watermark.sign import fetching
-from watermark.sign.fetching import FetchError, Refused
+from watermark.sign.fetching import FetchError, Refused, TooSlow
 from watermark.store.leaf import Row
 
-SECONDS = 10.0  # of one request
+SECONDS = 10.0  # for all that one repository is asked about one value
 FOLLOWED = 10  # manifests fetched for one value
+MAX_WHY = 300  # characters of what is told of a repository that gives no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,19 @@ class Found:
     store: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A repository that gave no answer, or none that can be read.
+
+    Attributes:
+        endpoint: which.
+        why: in words, some of them perhaps the repository's.
+    """
+
+    endpoint: str
+    why: str
+
+
 class Resolver:
     """Asks the repositories of one allow-list."""
 
@@ -49,20 +65,19 @@ class Resolver:
         """Take the list.
 
         Args:
-            endpoints: base URLs, such as ``https://repository.acme.example/v1``. Plain
-                http is taken where the list says so: it is your own network then.
-            seconds: the deadline of one request.
+            endpoints: base URLs, as `base_url` takes them.
+            seconds: for all that one repository is asked about one value.
 
         Raises:
-            ValueError: one is no http or https URL, or holds a user, query or fragment.
+            ValueError: one is no such URL.
         """
-        self._endpoints = tuple(dict.fromkeys(map(_endpoint, endpoints)))
+        self._endpoints = tuple(dict.fromkeys(map(base_url, endpoints)))
         self._seconds = seconds
 
-    def resolve(self, alg: str, value: bytes) -> Iterator[Found]:
+    def resolve(self, alg: str, value: bytes) -> Iterator[Found | Silent]:
         """Each manifest that any repository on the list has for a soft binding.
 
-        A repository that does not answer, or answers nonsense, is passed over.
+        A repository that gives no answer keeps nobody from asking the next.
 
         Args:
             alg: such as `watermark.record.Mark.binding`.
@@ -70,18 +85,24 @@ class Resolver:
         """
         seen: set[tuple[str, str]] = set()
         for asked in self._endpoints:
+            deadline = time.monotonic() + self._seconds
             try:
                 matches = self.by_binding(asked, alg, value)
-            except (FetchError, VerificationError):
+            except (FetchError, VerificationError) as error:
+                yield Silent(asked, str(error)[:MAX_WHY])
                 continue
-            for match in matches[:FOLLOWED]:
+            for match in matches:
                 at = match.endpoint.rstrip("/") or asked
                 if at not in self._endpoints or (at, match.manifest_id) in seen:
                     continue
                 seen.add((at, match.manifest_id))
                 try:
-                    store = self.manifest(at, match.manifest_id)
-                except (FetchError, VerificationError):
+                    store = self.manifest(at, match.manifest_id, until=deadline)
+                except TooSlow as error:
+                    yield Silent(at, str(error)[:MAX_WHY])
+                    break
+                except (FetchError, VerificationError) as error:
+                    yield Silent(at, str(error)[:MAX_WHY])
                     continue
                 if store is not None:
                     yield Found(at, match.manifest_id, store)
@@ -104,16 +125,24 @@ class Resolver:
         data = self._get(endpoint, path, "application/json", messages.MAX_ANSWER)
         return messages.read_matches(data)[:results]
 
-    def manifest(self, endpoint: str, manifest_id: str) -> bytes | None:
+    def manifest(
+        self, endpoint: str, manifest_id: str, *, until: float | None = None
+    ) -> bytes | None:
         """The bytes of one manifest store, or None where the repository has none.
+
+        Args:
+            endpoint: on the list.
+            manifest_id: its label.
+            until: when to give up, by `time.monotonic`; None: as for any request.
 
         Raises:
             FetchError: it does not answer, or is not on the list.
             VerificationError: this is no manifest id.
         """
         path = f"/manifests/{_part(manifest_id)}"
+        limit = messages.MAX_MANIFEST
         try:
-            return self._get(endpoint, path, "application/c2pa", messages.MAX_MANIFEST)
+            return self._get(endpoint, path, "application/c2pa", limit, until)
         except Refused as error:
             if error.status == 404:
                 return None
@@ -151,29 +180,30 @@ class Resolver:
         found = messages.read_json(data)
         return {kind: _algs(found.get(kind)) for kind in ("watermarks", "fingerprints")}
 
-    def _get(self, endpoint: str, path: str, answer: str, limit: int) -> bytes:
+    def _get(
+        self,
+        endpoint: str,
+        path: str,
+        answer: str,
+        limit: int,
+        until: float | None = None,
+    ) -> bytes:
         if endpoint.rstrip("/") not in self._endpoints:
             raise Refused(
                 f"{endpoint[:200]!r} is not on the list of repositories that may be "
                 "asked: add it, if you trust it with what your files carry"
             )
+        seconds = self._seconds
+        if until is not None:
+            seconds = min(seconds, until - time.monotonic())
+        if seconds <= 0:
+            raise TooSlow(f"{endpoint}: no time is left of {self._seconds:g} seconds")
         return fetching.exchange(
             endpoint.rstrip("/") + path,
             answer_type=answer,
             limit=limit,
-            seconds=self._seconds,
+            seconds=seconds,
         )
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    plain = not (parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        raise ValueError(
-            f"found the endpoint {url[:200]!r}, expected an http or https URL without "
-            "user, query and fragment"
-        )
-    return url.rstrip("/")
 
 
 def _part(manifest_id: str) -> str:

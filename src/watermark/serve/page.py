@@ -49,7 +49,7 @@ def problem(provider: str, title: str, detail: str) -> str:
     """The page that says why there is no report."""
     return _page(
         title,
-        tag("p", detail, class_="lead", role="alert"),
+        tag("p", f"{detail[:1].upper()}{detail[1:]}.", class_="lead", role="alert"),
         tag("p", tag("a", "Check something else", href="/")),
         provider=provider,
     )

@@ -38,8 +38,11 @@ def _told(layer: str, told: _Json) -> str:
     more = [", ".join(told.get("schemes", ()))]
     if told.get("signer"):
         more.append(f"signer: {visible(told['signer'])}")
-    if told["state"] != "recovered":  # of which the sentence says what is wrong
-        more += told.get("codes", ())
+    codes = told.get("codes", ())
+    if told["state"] != "recovered":
+        more += codes
+    elif codes:  # nothing else is wrong with one that was recovered
+        more.insert(0, "the content was changed since it was signed")
     said = words.state(layer, told["state"])
     return "; ".join(part for part in [said, *more] if part)
 

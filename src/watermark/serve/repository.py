@@ -4,16 +4,22 @@ Manifests and the bindings of marks are the ledger's. What the API may change la
 in ``repository.db`` beside it: bindings that were added or moved, and manifests that
 were withdrawn. A withdrawn manifest is handed out no more; that it was logged stays
 provable.
+
+Nothing is answered that is not in the log: an entry that no signed checkpoint covers
+counts as not there, for whoever can write the database could have put it there; and of
+each that is answered, the path to the signed root was checked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +27,12 @@ from watermark.errors import StoreError
 from watermark.record import BINDING_PREFIX, Kind, Mark, Record, utc_now
 from watermark.resolution import receipt
 from watermark.schemes import SCHEMES
-from watermark.serve import tree
 from watermark.store.leaf import Entry, Row
 from watermark.store.ledger import Ledger
+from watermark.store.proof import InclusionProof
 
 FILE = "repository.db"
+MOST_ENTRIES = 1000  # that are looked at for one value: a short one may lead to all
 PAYLOADS = ("noise", "latent", "pixel", "gumbel", "wave")  # schemes that carry an id
 _KINDS: dict[str, Kind] = {
     "tokens": "text",
@@ -93,6 +100,15 @@ def watermarks() -> list[str]:
     return [Mark(scheme=s.name, version=s.version, key_id="").binding for s in known]
 
 
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """A manifest store, its entry, and the proof that this is in the log."""
+
+    row: Row
+    store: bytes
+    proof: InclusionProof
+
+
 class Repository:
     """Manifests, and what leads to them."""
 
@@ -110,10 +126,12 @@ class Repository:
     def by_binding(self, alg: str, value: bytes, most: int) -> list[str]:
         """Ids of at most `most` manifests that a soft binding leads to, oldest first.
 
+        Of more than `MOST_ENTRIES` entries the newest are looked at.
+
         Raises:
             StoreError: the ledger or the repository cannot be read.
         """
-        key, found = (alg, value), list[str]()
+        key, rows = (alg, value), list[Row]()
         with self._open() as connection:
             links = _column(
                 connection, "manifest_id FROM link WHERE alg=? AND value=?", key
@@ -121,11 +139,16 @@ class Repository:
             moved = _column(connection, "1 FROM moved WHERE alg=? AND value=?", key)
             # Only marks: what else the ledger is searched by is nobody's business.
             if alg in watermarks() and not moved:
-                rows = self._ledger.by_binding(alg, value)
-                found = [row.manifest_id for row in rows if row.manifest_id]
-            listed = dict.fromkeys([*found, *links])
-            there = (name for name in listed if not _is_withdrawn(connection, name))
-            return [name for name, _ in zip(there, range(most), strict=False)]
+                rows = self._ledger.by_binding(alg, value, newest=MOST_ENTRIES)
+            # Lazily: a mark id may lead to a thousand, and each costs a proof.
+            proof_of = self._ledger.proof_of
+            bound = (r.manifest_id for r in rows if r.manifest_id and proof_of(r))
+            there = (
+                name
+                for name in _once(itertools.chain(bound, links))
+                if not _is_withdrawn(connection, name) and self._logged(name)
+            )
+            return list(itertools.islice(there, most))
 
     def manifest(self, manifest_id: str) -> bytes | None:
         """The bytes of one manifest store, or None.
@@ -136,7 +159,8 @@ class Repository:
         with self._open() as connection:
             if _is_withdrawn(connection, manifest_id):
                 return None
-        return self._ledger.manifest(manifest_id)
+        found = self._logged(manifest_id)
+        return found.store if found else None
 
     def add(self, store: bytes, facts: Facts) -> None:
         """Log and keep a manifest store. The same again changes nothing.
@@ -228,11 +252,10 @@ class Repository:
         with self._open() as connection:
             if _is_withdrawn(connection, manifest_id):
                 return None
-        row = self._row(manifest_id)
-        if row is None:
+        found = self._logged(manifest_id)
+        if found is None:
             return None
-        proof, verifier = self._ledger.inclusion(row.idx), self._ledger.verifier
-        return receipt.make(row, proof, uri=uri, verifier=verifier)
+        return receipt.make(found.row, found.proof, uri=uri, verifier=self.verifier)
 
     @property
     def verifier(self) -> str:
@@ -247,15 +270,16 @@ class Repository:
         """
         return self._ledger.checkpoint()
 
-    def _row(self, manifest_id: str) -> Row | None:
-        """The entry that logged a manifest, under one of the records it may have."""
-        store = self._ledger.manifest(manifest_id)
-        named = None if store is None else tree.record_id(store)
-        for record_id in filter(None, (named, _own_record(manifest_id))):
-            for row in self._ledger.by_record(record_id):
-                if row.manifest_id == manifest_id:
-                    return row
-        return None
+    def _logged(self, manifest_id: str) -> _Logged | None:
+        """A manifest that is in the log, as its newest checkpoint signs it, or None.
+
+        Raises:
+            LedgerCorrupt: the entry is not the one that was signed.
+            StoreError: the ledger cannot be read.
+        """
+        found = self._ledger.logged(manifest_id)
+        proof = None if found is None else self._ledger.proof_of(found[0])
+        return None if found is None or proof is None else _Logged(*found, proof)
 
     def _record(self, facts: Facts) -> Record:
         """The record to log a manifest under."""
@@ -293,8 +317,8 @@ class Repository:
 
     def _algs(self, manifest_id: str) -> list[str]:
         """Algorithms under which anything leads to a manifest."""
-        row = self._row(manifest_id)
-        own = sorted(alg for alg, _ in row.bindings) if row is not None else []
+        found = self._logged(manifest_id)
+        own = sorted(alg for alg, _ in found.row.bindings) if found else []
         with self._open() as connection:
             query = "alg FROM link WHERE manifest_id=?"
             links = _column(connection, query, (manifest_id,))
@@ -305,7 +329,8 @@ class Repository:
         """Algorithms under which a value leads anywhere."""
         with self._open() as connection:
             links = _column(connection, "alg FROM link WHERE value=?", (value,))
-        marks = [alg for alg in watermarks() if self._ledger.by_binding(alg, value)]
+        there = partial(self._ledger.by_binding, value=value, newest=1)
+        marks = [alg for alg in watermarks() if there(alg)]
         return list(dict.fromkeys([*marks, *links]))
 
     @staticmethod
@@ -327,6 +352,15 @@ class Repository:
                 connection.close()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+
+def _once(names: Iterable[str]) -> Iterator[str]:
+    """Each name when it first comes."""
+    seen = set[str]()
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            yield name
 
 
 def _own_record(manifest_id: str) -> str:

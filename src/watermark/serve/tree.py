@@ -7,18 +7,15 @@ here nothing is verified, everything has a limit, and what cannot be read is lef
 from __future__ import annotations
 
 import json
-import re
 import struct
 from collections.abc import Iterator
 from typing import Any
 
 import cbor2
 
-from watermark.sign.claims import RECORD
 from watermark.sign.jumbf import boxes, well_formed
 
 MAX_NODES, MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 64, 8, 32, 300
-_RECORD_ID = re.compile(r"[0-9a-f]{32}")
 _NOTHING = (b"", b"")
 _PREFIX = "self#jumbf=/c2pa/"
 _UNREADABLE = (
@@ -47,20 +44,6 @@ def read(store: bytes) -> Node | None:
         return None
     left = [MAX_NODES]
     return _node(list(manifests)[-1], manifests, (), left)
-
-
-def record_id(store: bytes) -> str | None:
-    """The record that our own assertion in the active manifest names, or None."""
-    try:
-        *_, (_, active) = _manifests(store)
-    except _UNREADABLE:
-        return None
-    for name, said in _parts(active)[1]:
-        if name == RECORD and isinstance(said, dict):
-            found = said.get("record_id")
-            if isinstance(found, str) and _RECORD_ID.fullmatch(found):
-                return found
-    return None
 
 
 def active_only(store: bytes) -> bytes:

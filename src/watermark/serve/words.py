@@ -100,14 +100,14 @@ STATES = {
     ("manifest", "invalid"): "there, but it does not hold",
     ("manifest", "none"): "none in the content",
     ("manifest", "remote"): "elsewhere; it was not fetched",
-    ("manifest", "recovered"): "removed from the content, and found again by the mark; "
-    "the content was changed since it was signed",
+    ("manifest", "recovered"): "removed from the content, and found again by the mark",
     ("label", "present"): "says that this is generated",
     ("label", "broken"): "there, but not as it was signed",
     ("label", "unreadable"): "there, but it cannot be read",
     ("ledger", "logged"): "a record of it is on file",
     ("ledger", "none"): "nothing on file",
 }
+MOST_TENTHS = 9  # from there on a p-value is one that anything has
 _SCALE = ((12, "trillion"), (9, "billion"), (6, "million"), (3, "thousand"))
 
 
@@ -203,11 +203,14 @@ def reasons(report: dict[str, Any], *, full: bool) -> Iterator[tuple[str, str]]:
 def chance(log10_p: float) -> str:
     """A p-value in words.
 
-    >>> chance(-6.2), chance(-0.1), chance(-31.7)
-    ('at most 1 in 1 million', 'about 8 in 10', 'at most 1 in 10^31')
+    >>> chance(-6.2), chance(-0.3), chance(-31.7)
+    ('at most 1 in 1 million', 'about 5 in 10', 'at most 1 in 10^31')
+    >>> chance(0.0)
+    'nothing unusual'
     """
     if log10_p > -1:
-        return f"about {max(1, round(10 ** (log10_p + 1)))} in 10"
+        tenths = max(1, round(10 ** (log10_p + 1)))
+        return f"about {tenths} in 10" if tenths < MOST_TENTHS else "nothing unusual"
     zeros = math.floor(-log10_p)
     for power, name in _SCALE:
         if power <= zeros < power + 3:

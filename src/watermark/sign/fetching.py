@@ -1,8 +1,9 @@
 """One HTTP request with limits: the only place in this package that opens a socket.
 
 Nothing calls it unless a user asked for it by name: a time-stamp, a revocation status,
-a new trust list. Reading and verifying never do. The whole exchange has one deadline,
-the answer a largest size, and redirects are not followed.
+a new trust list, the repositories that `resolve=` names. Reading and verifying never do
+by themselves. The whole exchange has one deadline, the answer a largest size, and
+redirects are not followed.
 """
 
 from __future__ import annotations

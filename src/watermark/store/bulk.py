@@ -52,10 +52,11 @@ def known(
         found = connection.exec_driver_sql(f"{query} = ANY(%s)", (wanted,))
         yield from map(tuple, found)
         return
+    raw: Any = connection.connection.driver_connection
     for start in range(0, len(wanted), CHUNK):
-        part = tuple(wanted[start : start + CHUNK])
+        part = wanted[start : start + CHUNK]
         marks = ", ".join("?" * len(part))
-        yield from map(tuple, connection.exec_driver_sql(f"{query} IN ({marks})", part))
+        yield from raw.execute(f"{query} IN ({marks})", part)
 
 
 def copy_stream(table: Table, rows: Sequence[tuple[Any, ...]]) -> bytes:

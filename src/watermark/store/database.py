@@ -30,11 +30,15 @@ CACHE_KIB = 32_768  # of each connection, when it needs that much
 _CORRUPT = {1, 11, 20, 24, 26}  # ERROR, CORRUPT, MISMATCH, FORMAT, NOTADB
 _CURES = {
     5: "another process keeps it locked; look for one that hangs",  # BUSY
-    8: "it is read-only; check the permissions of the file and its folder",  # READONLY
+    8: "it is read-only; check the permissions of the file and its folder, and that "
+    "the disk is not full",  # READONLY
     10: "the disk reports an error; check that it is not full or failing",  # IOERR
     13: "the disk is full; free some space",  # FULL
     14: "check that the file exists and that its folder is writable",  # CANTOPEN
 }
+# What SQLite meets on a full disk as it makes the file that connections share: extended
+# codes IOERR_SHMOPEN, IOERR_SHMSIZE, IOERR_SHMMAP.
+_NO_ROOM = {10 | part << 8 for part in (18, 19, 21)}
 
 
 class Database(Protocol):
@@ -89,7 +93,15 @@ class SqliteDatabase:
         """A transaction that sees one state of the ledger throughout."""
         engine = self._engine_here()
         with translated(self.path), _connected(engine) as connection:
-            yield connection
+            raw = connection.connection.driver_connection
+            try:
+                yield connection
+            finally:
+                if isinstance(raw, _Unlocked) and raw.before != _written(self.path):
+                    raise StoreError(
+                        f"{self.path} was written while it was read without a lock, on "
+                        "a disk that was full or read-only: read it again"
+                    )
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -149,6 +161,7 @@ class SqliteDatabase:
             pool_use_lifo=True,
         )
         event.listen(self._engine, "begin", _begin)
+        event.listen(self._engine, "checkin", _let_go)
 
     def _engine_here(self) -> Engine:
         if self._closed:
@@ -164,34 +177,58 @@ class SqliteDatabase:
 def connect(path: Path) -> sqlite3.Connection:
     """A raw connection to an existing file, with the settings that durability needs."""
     try:
-        connection = _open(path, "mode=rw")
-        _set(connection)
+        return _open(path, "mode=rw", *_settings())
     except sqlite3.OperationalError as error:
-        if not _is_read_only(path, error):
+        read_only, setting = _is_read_only(path, error), "PRAGMA trusted_schema=OFF"
+        if not read_only and getattr(error, "sqlite_errorcode", 0) not in _NO_ROOM:
             raise
-        # With no file beside it there is nothing to share, and nobody can write.
-        rest = _length(path.with_name(f"{path.name}-wal"))
-        connection = _open(path, "mode=ro" if rest else "mode=ro&immutable=1")
-        connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
+        if not _length(path.with_name(f"{path.name}-wal")):
+            # With no file beside it there is nothing to share.
+            return _open(path, "mode=ro&immutable=1", setting, kind=_Unlocked)
+        if not read_only:
+            raise
+        return _open(path, "mode=ro", setting)
 
 
-def _open(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+class _Unlocked(sqlite3.Connection):
+    """A connection without locks, for one transaction, in which nobody should write."""
+
+    before: tuple[int, int] = (0, 0)
+
+
+def _open(
+    path: Path,
+    options: str,
+    *settings: str,
+    kind: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,  # `_begin` decides how a transaction starts
         check_same_thread=False,  # the pool lends it to one thread at a time
+        factory=kind,
     )
+    try:
+        if isinstance(connection, _Unlocked):
+            connection.before = _written(path)
+        for setting in settings:
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def _set(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA synchronous=FULL")  # WAL is not durable with less
-    connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
-    connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute(f"PRAGMA cache_size={-CACHE_KIB}")
-    connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+def _settings() -> tuple[str, ...]:
+    return (
+        "PRAGMA synchronous=FULL",  # WAL is not durable with less
+        "PRAGMA secure_delete=ON",  # what is erased is overwritten
+        "PRAGMA trusted_schema=OFF",
+        f"PRAGMA cache_size={-CACHE_KIB}",
+        f"PRAGMA wal_autocheckpoint={WAL_PAGES}",
+    )
 
 
 def _is_read_only(path: Path, error: sqlite3.OperationalError) -> bool:
@@ -229,6 +266,15 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} cannot be used ({cause}): {cure}") from error
 
 
+def _written(path: Path) -> tuple[int, int]:
+    """What changes when a file is written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, -1
+    return found.st_mtime_ns, found.st_size
+
+
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -239,6 +285,12 @@ def _connected(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def _let_go(connection: object, record: Any) -> None:
+    if isinstance(connection, _Unlocked):
+        record.invalidate()
+
+
 def _begin(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    raw: Any = connection.connection.driver_connection
+    raw.execute("BEGIN IMMEDIATE" if immediate else "BEGIN")

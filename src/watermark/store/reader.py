@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from watermark.errors import LedgerCorrupt, StoreError
+from watermark.errors import LedgerCorrupt, StoreError, VerificationError
 from watermark.record import Record
 from watermark.store import act, leaf, merkle, schema, tree
 from watermark.store.act import Act
@@ -111,12 +111,18 @@ class LedgerReader:
 
     def manifest(self, manifest_id: str) -> bytes | None:
         """The bytes of one manifest, or None."""
+        found = self.logged(manifest_id)
+        return found[1] if found else None
+
+    def logged(self, manifest_id: str) -> tuple[Row, bytes] | None:
+        """The entry that logged a manifest, and the manifest's bytes, or None."""
         found = self._manifests(schema.manifest.c.manifest_id == manifest_id)
-        return found[0][1] if found else None
+        return found[0] if found else None
 
     def manifests_of(self, record_id: str) -> list[tuple[str, bytes]]:
         """Id and bytes of each manifest of a record, oldest first."""
-        return self._manifests(schema.manifest.c.record_id == record_id)
+        found = self._manifests(schema.manifest.c.record_id == record_id)
+        return [(row.manifest_id, store) for row, store in found]
 
     def personal(self, idx: int) -> dict[str, str]:
         """The clear values of the personal fields of entry `idx` that are still there.
@@ -213,6 +219,12 @@ class LedgerReader:
         return str(self._verifier)
 
     @property
+    def signed_size(self) -> int:
+        """Number of entries that the newest checkpoint covers."""
+        with self._database.reading() as connection:
+            return self._head.read(connection).size
+
+    @property
     def size(self) -> int:
         """Number of entries."""
         with self._database.reading() as connection:
@@ -270,9 +282,33 @@ class LedgerReader:
                 )
             ranges = merkle.inclusion_ranges(idx, size)
             path = tree.hashes(connection, ranges)
-            table = schema.checkpoint.c
-            note = connection.scalar(select(table.note).where(table.size == size))
+            note: str | None = head.note
+            if size != head.size:
+                table = schema.checkpoint.c
+                note = connection.scalar(select(table.note).where(table.size == size))
         return InclusionProof(index=idx, size=size, path=path, checkpoint=note or "")
+
+    def proof_of(self, row: Row) -> InclusionProof | None:
+        """Proof, already checked, that an entry is in the log as it was signed.
+
+        Returns:
+            The proof; None where no checkpoint covers the entry: whoever can write the
+            tables, and holds no log key, can put such entries there.
+
+        Raises:
+            LedgerCorrupt: this is not the entry that was signed.
+        """
+        if row.idx >= self.signed_size:
+            return None
+        proof = self.inclusion(row.idx)
+        try:
+            proof.verify(row.body, verifier=self.verifier)
+        except VerificationError as error:
+            raise LedgerCorrupt(
+                f"entry {row.idx} is not the one that was signed: {error}. Restore the "
+                "ledger from a backup"
+            ) from error
+        return proof
 
     def consistency(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
         """Proof, for `merkle.verify_consistency`, that the first `old` are unchanged.
@@ -338,23 +374,24 @@ class LedgerReader:
                 if not leaf.is_pruned(dict(stored))
             ]
 
-    def _manifests(self, where: ColumnElement[bool]) -> list[tuple[str, bytes]]:
+    def _manifests(self, where: ColumnElement[bool]) -> list[tuple[Row, bytes]]:
         with self._database.reading() as connection:
             found = connection.execute(_MANIFESTS.where(where)).mappings()
             return [_manifest(dict(stored)) for stored in found]
 
 
-def _manifest(stored: dict[str, Any]) -> tuple[str, bytes]:
-    """Id and bytes of a manifest that is stored beside the entry it was made from."""
+def _manifest(stored: dict[str, Any]) -> tuple[Row, bytes]:
+    """A manifest's entry and its bytes, which are stored beside that."""
     name, data = stored.pop("manifest"), stored.pop("store")
     digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else ""
     row = None if stored["idx"] is None else leaf.read(stored)
-    if not isinstance(row, Row) or row.manifest_sha256 != digest:
+    same = isinstance(row, Row) and row.manifest_id == name
+    if not isinstance(row, Row) or not same or row.manifest_sha256 != digest:
         raise LedgerCorrupt(
             f"the manifest {name!r:.200} is not the one that was appended: its bytes "
             "were altered. Restore the ledger from a backup"
         )
-    return name, data
+    return row, data
 
 
 def _size(connection: Connection, size: int | None) -> int:

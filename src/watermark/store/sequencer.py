@@ -18,12 +18,18 @@ Result = TypeVar("Result")
 
 
 class _Ticket(Generic[Item, Result]):
-    """What one thread wants written, and what came of it."""
+    """What one thread wants written, and what came of it.
+
+    Attributes:
+        turn: held until the thread need not wait any more: it is done, or it leads.
+    """
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.results: Sequence[Result] | None = None
         self.error: BaseException | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
 
     @property
     def done(self) -> bool:
@@ -34,7 +40,9 @@ class Sequencer(Generic[Item, Result]):
     """Gives every item its turn, in the order of arrival.
 
     The thread whose turn it is writes what all the others brought meanwhile, so that a
-    hundred threads pay for one flush to disk together, and not for a hundred.
+    hundred threads pay for one flush to disk together, and not for a hundred. Then it
+    wakes those it wrote for, all at once so that they soon bring the next, and hands
+    its turn to one who came too late.
 
     >>> sequencer = Sequencer(lambda items: [item * 2 for item in items])
     >>> sequencer.submit([1, 2])
@@ -57,8 +65,8 @@ class Sequencer(Generic[Item, Result]):
         self._write = write
         self._most = most
         self._guard = threading.Lock()
-        self._turn = threading.Lock()
         self._waiting: list[_Ticket[Item, Result]] = []
+        self._leader: _Ticket[Item, Result] | None = None
 
     def submit(self, items: Sequence[Item]) -> Sequence[Result]:
         """The results of `items`, once they are written; what `write` raises for them.
@@ -66,14 +74,37 @@ class Sequencer(Generic[Item, Result]):
         Items of one call are written together.
         """
         ticket: _Ticket[Item, Result] = _Ticket(items)
-        with self._guard:
-            self._waiting.append(ticket)
-        with self._turn:
+        try:
+            with self._guard:
+                self._waiting.append(ticket)
+                self._leader = leader = self._leader or ticket
+            if leader is not ticket:
+                ticket.turn.acquire()
             while not ticket.done:
-                self._lead(self._take())
+                self._write_next()
+        finally:
+            self._leave(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.results or []
+
+    def _write_next(self) -> None:
+        tickets = self._take()
+        try:
+            self._lead(tickets)
+        finally:
+            for ticket in tickets:
+                ticket.turn.release()
+
+    def _leave(self, ticket: _Ticket[Item, Result]) -> None:
+        """Wait no more, and let the next lead if `ticket` did."""
+        with self._guard:
+            if ticket in self._waiting:  # its thread was stopped as it waited
+                self._waiting.remove(ticket)
+            if self._leader is ticket:
+                self._leader = self._waiting[0] if self._waiting else None
+                if self._leader is not None:
+                    self._leader.turn.release()
 
     def _take(self) -> list[_Ticket[Item, Result]]:
         with self._guard:

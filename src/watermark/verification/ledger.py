@@ -1,8 +1,14 @@
-"""The ledger layer: records found by digest or by what the mark carries."""
+"""The ledger layer: records found by digest or by what the mark carries.
+
+An entry that no signed checkpoint covers counts as not there: whoever can write the
+database, and holds no log key, could have put it there. Where the ledger has no
+manifest for a mark, the repositories that the caller named are asked
+(`watermark.verification.repositories`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from watermark.assets import DamagedAsset, audio, image
 from watermark.assets import text as text_asset
@@ -15,10 +21,12 @@ from watermark.store.reader import LedgerReader
 from watermark.verification.content import compare, picture
 from watermark.verification.manifest import bare
 from watermark.verification.recovery import ranked, recover
+from watermark.verification.repositories import ask
 from watermark.verification.setting import Findings, Setting, binding, decides
 
 # A payload may be the same in every output: it then names all records there are.
 MOST_ENTRIES = 1000
+MOST_ASKED = 4  # mark ids of one content that other repositories are asked about
 
 
 def look_up(
@@ -27,42 +35,78 @@ def look_up(
     found: Findings,
     manifest: ManifestResult | None,
 ) -> None:
-    """Records that the ledger knows by digest or by mark id."""
-    ledger = setting.ledger
-    if ledger is None:
-        return
-    names = [(ASSET, asset.sha256)] if asset.sha256 else []
-    names += [(CONTENT, digest) for digest in content_digests(asset)]
+    """Records that the ledger knows by digest or by mark id, and their manifests."""
     hits: dict[str, str] = {}
-    for alg, digest in names:
-        for row in ledger.by_binding(alg, bytes.fromhex(digest)):
-            hits.setdefault(row.record.record_id, f"by {alg}")
+    if setting.ledger is not None:
+        _by_digest(asset, setting.ledger, hits)
+    asked: set[tuple[str, bytes]] = set()
     for evidence in list(found.evidence):
         if not decides(evidence, setting) or evidence.payload is None:
             continue
-        known = [*hits, (manifest and manifest.record_id) or ""]
+        at_hand = setting.ledger is not None and _by_mark(
+            asset, setting, found, manifest, evidence, setting.ledger, hits
+        )
         name = binding(evidence), evidence.payload
-        rows, every = _entries(ledger, *name, known)
-        records = {row.record.record_id: row.record for row in rows}
-        candidates = ranked(asset, records.values())
-        for one in candidates:
-            hits.setdefault(one.record.record_id, f"by mark id{one.told}")
-        if every:
-            compare(asset, evidence, list(records.values()), found)
-        else:
-            found.notes.append(
-                Reason(
-                    "many-records",
-                    f"the mark id {evidence.payload.hex()} names more records than "
-                    f"can be told apart: only the newest {MOST_ENTRIES} entries, and "
-                    "what was found otherwise, were looked at",
-                )
+        if not at_hand and name not in asked and len(asked) < MOST_ASKED:
+            asked.add(name)
+            ask(asset, setting, found, manifest, evidence)
+    if setting.ledger is not None:
+        _tell(setting.ledger, hits, found)
+
+
+def _by_digest(asset: Asset, ledger: LedgerReader, hits: dict[str, str]) -> None:
+    """Add the records of this very file or content to `hits`."""
+    names = [(ASSET, asset.sha256)] if asset.sha256 else []
+    names += [(CONTENT, digest) for digest in content_digests(asset)]
+    for alg, digest in names:
+        # The same few words may be in very many records.
+        rows = ledger.by_binding(alg, bytes.fromhex(digest), newest=MOST_ENTRIES)
+        for row in rows:
+            one = row.record.record_id
+            # It can decide a verdict by itself.
+            if one not in hits and ledger.proof_of(row) is not None:
+                hits[one] = f"by {alg}"
+
+
+def _by_mark(
+    asset: Asset,
+    setting: Setting,
+    found: Findings,
+    manifest: ManifestResult | None,
+    mark: Evidence,
+    ledger: LedgerReader,
+    hits: dict[str, str],
+) -> bool:
+    """Add the records that a mark leads to; whether a manifest of theirs is at hand."""
+    payload = mark.payload or b""
+    known = [*hits, (manifest and manifest.record_id) or ""]
+    rows, every = _entries(ledger, binding(mark), payload, known)
+    records = {row.record.record_id: row.record for row in rows}
+    candidates = ranked(asset, records.values())
+    for one in candidates:
+        hits.setdefault(one.record.record_id, f"by mark id{one.told}")
+    if every:
+        compare(asset, mark, list(records.values()), found)
+    else:
+        found.notes.append(
+            Reason(
+                "many-records",
+                f"the mark id {payload.hex()} names more records than can be told "
+                f"apart: only the newest {MOST_ENTRIES} entries, and what was found "
+                "otherwise, were looked at",
             )
-        recover(asset, setting, found, manifest, evidence, candidates)
+        )
+    return recover(asset, setting, found, manifest, mark, candidates)
+
+
+def _tell(ledger: LedgerReader, hits: Mapping[str, str], found: Findings) -> None:
+    """One evidence for each record that was found, or that there is none."""
+    signed = ledger.signed_size
     for record_id, how in hits.items():
-        record = ledger.record(record_id)
-        if record is None:
+        rows = [row for row in ledger.by_record(record_id) if row.idx < signed]
+        if not rows:
             continue
+        record = rows[-1].record
         what = f"{record.kind} {record.origin} {record.created_at}"
         found.evidence.append(
             Evidence(
@@ -87,11 +131,12 @@ def _entries(
     that nothing contradicts them for being old.
     """
     rows = ledger.by_binding(alg, value, newest=MOST_ENTRIES + 1)
+    signed = ledger.signed_size
     if len(rows) <= MOST_ENTRIES:
-        return rows, True
+        return [row for row in rows if row.idx < signed], True
     older = [row for record_id in known for row in ledger.by_record(record_id)]
     rows += [row for row in older if (alg, value) in row.bindings]
-    found = {row.idx: row for row in rows[1:]}
+    found = {row.idx: row for row in rows[1:] if row.idx < signed}
     return [found[idx] for idx in sorted(found)], False
 
 

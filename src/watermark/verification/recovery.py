@@ -72,23 +72,25 @@ def recover(
     manifest: ManifestResult | None,
     mark: Evidence,
     candidates: Sequence[Candidate],
-) -> None:
+) -> bool:
     """Find the manifests of the records that a mark leads to.
 
     What belongs to this content is evidence, state ``recovered``; what contradicts it,
     or the manifest that the file has, is a conflict.
+
+    Returns:
+        Whether the ledger has a manifest of this content, or of this mark.
     """
     if asset.data is None and asset.text is None:
-        return
+        return False
     if manifest is not None and manifest.state in ("trusted", "valid"):
-        _compare_embedded(asset, setting, found, manifest, mark, candidates)
-        return
-    told = found.evidence.copy()
+        return _compare_embedded(asset, setting, found, manifest, mark, candidates)
+    told, at_hand = found.evidence.copy(), False
     for candidate in _worth_reading(candidates):
         record_id = candidate.record.record_id
         for name, result in _manifests(asset, setting, record_id):
             if result.manifest_id not in ("", name):
-                _once(
+                once(
                     found.notes,
                     Reason(
                         "manifest-refused",
@@ -97,11 +99,13 @@ def recover(
                     ),
                 )
             elif _belongs(result, candidate):
+                at_hand = True
                 one = manifest_evidence(result, "recovered", (record_id,))
                 if one not in told:
                     found.evidence.append(one)
-                _compare_bindings(setting, found, result)
+                compare_bindings(setting, found, result)
                 _compare_words(found, result, candidate)
+    return at_hand
 
 
 def _worth_reading(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
@@ -117,10 +121,35 @@ def _worth_reading(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
 
 def _belongs(result: ManifestResult, candidate: Candidate) -> bool:
     """Whether a manifest may be that of this content, by its signature and words."""
-    if not (result.content_only_broken or result.state == "trusted"):
+    if not is_signed(result):
         return False
     alike = candidate.alike
     return result.content_matches or alike is None or alike >= RELATED
+
+
+def is_signed(result: ManifestResult) -> bool:
+    """Whether a trusted signature holds, be it over this content or over another."""
+    return result.content_only_broken or result.state == "trusted"
+
+
+def held_against(asset: Asset, setting: Setting, store: bytes) -> ManifestResult:
+    """What a manifest from elsewhere says, and whether it is of this very content."""
+    from watermark.sign import c2pa, text
+
+    if asset.text is not None:
+        return text.read(
+            (bare(asset)[0].text or "").encode(),
+            anchors=setting.anchors,
+            tsa_anchors=setting.tsa_anchors,
+            sidecar=store,
+        )
+    return c2pa.read(
+        asset.data or b"",
+        asset.media_type,
+        anchors=setting.anchors,
+        tsa_anchors=setting.tsa_anchors,
+        manifest=store,
+    )
 
 
 def _manifests(
@@ -129,31 +158,8 @@ def _manifests(
     """Id and what was found of each manifest of a record, held against this content."""
     if setting.ledger is None:
         return
-    from watermark.sign import c2pa, text
-
     for name, store in setting.ledger.manifests_of(record_id):
-        if asset.text is not None:
-            said = (bare(asset)[0].text or "").encode()
-            yield (
-                name,
-                text.read(
-                    said,
-                    anchors=setting.anchors,
-                    tsa_anchors=setting.tsa_anchors,
-                    sidecar=store,
-                ),
-            )
-        elif asset.data is not None:
-            yield (
-                name,
-                c2pa.read(
-                    asset.data,
-                    asset.media_type,
-                    anchors=setting.anchors,
-                    tsa_anchors=setting.tsa_anchors,
-                    manifest=store,
-                ),
-            )
+        yield name, held_against(asset, setting, store)
 
 
 def _compare_embedded(
@@ -163,37 +169,42 @@ def _compare_embedded(
     manifest: ManifestResult,
     mark: Evidence,
     candidates: Sequence[Candidate],
-) -> None:
+) -> bool:
     """Whether the manifest in the file is of a record that the mark leads to.
 
     One that names the mark knows of it, whoever signed it: so does who signs again.
     """
     named = (binding(mark), mark.payload) in manifest.soft_bindings
     ids = [candidate.record.record_id for candidate in candidates]
-    if named or manifest.record_id in ids or setting.ledger is None:
-        return
+    if named or manifest.record_id in ids:
+        return True
+    if setting.ledger is None:
+        return False
     on_file = (name for one in ids for name, _ in setting.ledger.manifests_of(one))
     if manifest.manifest_id in on_file:
-        return
-    others: dict[str, str] = {}
-    for record_id in ids[:UNLIKE]:
-        for name, result in _manifests(asset, setting, record_id):
-            if result.content_only_broken or result.state == "trusted":
-                others[name] = result.signer
+        return True
+    others = [
+        result.signer
+        for record_id in ids[:UNLIKE]
+        for _, result in _manifests(asset, setting, record_id)
+        if is_signed(result)
+    ]
     if others:
-        signers = ", ".join(sorted({repr(signer) for signer in others.values()}))
-        found.conflicts.append(
-            Reason(
-                "two-manifests",
-                f"the file's manifest is signed by {manifest.signer!r}, the one that "
-                f"its mark leads to by {signers}: one of them is not of this content",
-            )
-        )
+        found.conflicts.append(two_manifests(manifest, others))
+    return bool(others)
 
 
-def _compare_bindings(
-    setting: Setting, found: Findings, result: ManifestResult
-) -> None:
+def two_manifests(inside: ManifestResult, others: Sequence[str]) -> Reason:
+    """The manifest in the file, and the signers of those that its mark leads to."""
+    signers = ", ".join(sorted({repr(signer) for signer in others}))
+    return Reason(
+        "two-manifests",
+        f"the file's manifest is signed by {inside.signer!r}, the one that its mark "
+        f"leads to by {signers}: one of them is not of this content",
+    )
+
+
+def compare_bindings(setting: Setting, found: Findings, result: ManifestResult) -> None:
     """Every watermark that a manifest names must be the one that was found."""
     named = _by_name(result.soft_bindings)
     marks = [e for e in found.evidence if decides(e, setting) and e.payload]
@@ -203,7 +214,7 @@ def _compare_bindings(
         if not ours or name == FINGERPRINT:
             continue  # no mark, or none that is ours to find
         if name not in seen:
-            _once(
+            once(
                 found.notes,
                 Reason(
                     "mark-not-seen",
@@ -212,7 +223,7 @@ def _compare_bindings(
                 ),
             )
         elif not values & seen[name]:
-            _once(
+            once(
                 found.conflicts,
                 Reason("other-mark", "the manifest on file names another mark id"),
             )
@@ -225,19 +236,19 @@ def _compare_words(
     if candidate.record.kind != "text":
         return
     if result.content_matches:
-        _once(found.notes, Reason("same-words", "the text is the one that was signed"))
+        once(found.notes, Reason("same-words", "the text is the one that was signed"))
     elif candidate.share is None:
         reason = "the record has no fingerprint: its words were not compared"
-        _once(found.notes, Reason("content-not-compared", reason))
+        once(found.notes, Reason("content-not-compared", reason))
     elif candidate.share >= SAME_WORDS:
         reason = f"{candidate.share:.0%} of its words are those of the record's text"
-        _once(found.notes, Reason("same-words", reason))
+        once(found.notes, Reason("same-words", reason))
     else:
         reason = (
             f"only {candidate.share:.0%} of its words are those of the record's text: "
             "it was edited or added to since"
         )
-        _once(found.notes, Reason("other-words", reason))
+        once(found.notes, Reason("other-words", reason))
 
 
 def _candidate(record: Record, seen: bytes) -> Candidate:
@@ -261,6 +272,7 @@ def _by_name(pairs: Iterable[tuple[str, bytes]]) -> Mapping[str, set[bytes]]:
     return found
 
 
-def _once(reasons: list[Reason], reason: Reason) -> None:
+def once(reasons: list[Reason], reason: Reason) -> None:
+    """Add a reason that is not there yet."""
     if reason not in reasons:
         reasons.append(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from watermark.tokenizer import TextTokenizer
 from watermark.verification.geometry import Candidate
 from watermark.verification.registry import Files
 
+if TYPE_CHECKING:  # it can open sockets: it is loaded where a caller asks for it
+    from watermark.resolution.client import Resolver
+
 # Looks at one picture: (steps of the inversion, share pi of the error budget). The test
 # is p = min p_j / pi_j with the pi fixed beforehand, so stopping early costs nothing
 # beyond the share. One evaluation of the model nearly always decides; what it leaves
@@ -34,7 +37,7 @@ LOOKS = {
 # The share of what may have happened to the picture, for all geometries together, and
 # the steps that each of them gets; by effort.
 GEOMETRY = {"thorough": 0.5}
-GEOMETRY_STEPS = 2
+GEOMETRY_STEPS = 1
 
 
 @runtime_checkable
@@ -88,6 +91,8 @@ class Setting:
         likelihood: of the language model that could have written the text, or None.
         inverter: of the pipeline that could have made the picture, or None.
         ledger: to look marks and digests up in, or None.
+        resolver: asks other repositories what a mark leads to, where the ledger has no
+            manifest; None: nobody is asked, and no socket opened.
         anchors: trusted root certificates, PEM.
         tsa_anchors: those of time-stamp authorities, PEM.
         revoked: ids of revoked keys.
@@ -105,6 +110,7 @@ class Setting:
     likelihood: Likelihood | None = None
     inverter: Inverter | None = None
     ledger: Ledger | None = None
+    resolver: Resolver | None = None
     anchors: bytes = b""
     tsa_anchors: bytes = b""
     revoked: frozenset[str] = frozenset()

@@ -39,7 +39,9 @@ def judge(
     )
     reasons: list[Reason]
     if found.conflicts:
-        verdict, reasons = Verdict.CONFLICT, found.conflicts
+        # What could not be read was not compared with anything.
+        unread = [reason for reason in found.open if reason.code == "unreadable"]
+        verdict, reasons = Verdict.CONFLICT, [*found.conflicts, *unread]
     elif marks:
         verdict, reasons = Verdict.MARKED, []
         if all("key-revoked" in mark.codes for mark in marks):
