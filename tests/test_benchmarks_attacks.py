@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.attacks import Attack, audio, image, metadata, named, text, video
+from benchmarks.attacks import (
+    Attack,
+    audio,
+    forgery,
+    image,
+    metadata,
+    named,
+    text,
+    video,
+)
 from benchmarks.sounds import RATE, music
 from PIL import Image
 
@@ -54,11 +63,15 @@ def test_what_many_pictures_have_in_common_is_found_and_taken_out() -> None:
     rng = np.random.default_rng(1)
     pattern = 6 * np.sign(rng.standard_normal((64, 64, 3)))
     plain = [rng.integers(60, 190, (64, 64, 3)) for _ in range(400)]
+    other = rng.integers(60, 190, (64, 64, 3)).astype(np.uint8)
     marked = [np.clip(p + pattern, 0, 255).astype(np.uint8) for p in plain]
-    common = image.averaged(marked)
-    cleaned = image.subtracted(marked[0], rng, common=common)
+    common = forgery.averaged(marked)
+    cleaned = forgery.subtracted(marked[0], rng, common=common)
+    forged = forgery.added(marked[0], rng, common=common, cover=other)
 
     assert np.corrcoef(common.ravel(), pattern.ravel())[0, 1] > 0.5
+    put = forged.astype(float) - other
+    assert np.mean(put * pattern) > 0.5 * np.mean(pattern * pattern)
     left = cleaned.astype(float) - plain[0]
     assert np.mean(left * pattern) < 0.5 * np.mean(pattern * pattern)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from benchmarks import robustness
 from benchmarks.__main__ import main
-from benchmarks.options import Options, Unavailable
-from benchmarks.robustness import html, runner, summary
+from benchmarks.attacks import forgery
+from benchmarks.diffusion.found import load_pipeline
+from benchmarks.options import MODELS, Options, Unavailable
+from benchmarks.robustness import html, image_studio, runner, summary
 from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import RING, ImageSuite
+from benchmarks.robustness.inversion import Inversion
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.text import TextSuite
 
@@ -67,6 +71,11 @@ def test_a_second_run_makes_nothing_and_says_the_same(folder: Path) -> None:
         ({"peers": ("nobody",)}, "no peer nobody"),
         ({"lm": Path("nowhere")}, "no model in nowhere"),
         ({"pipeline": Path("nowhere")}, "no model in nowhere"),
+        ({"pipeline": MODELS / "lm"}, "no pipeline in lm"),
+        ({"lm": MODELS / "diffusion"}, "no language model in diffusion"),
+        ({"only": ("typos", "JPEG", "smoke")}, "no attack smoke"),
+        ({"samples": 0}, "samples is 0"),
+        ({"workers": 0}, "workers is 0"),
     ],
 )
 def test_what_is_not_known_is_refused_before_any_work(
@@ -115,6 +124,105 @@ def test_a_failing_peer_is_a_row_that_says_so(tmp_path: Path) -> None:
     assert summary.rate(rows["good"], "none").hits == 2
     assert summary.rate(rows["good"], "none", 1e-9).hits == 1
     assert part.targets[0].reached
+
+
+def test_cells_of_what_makes_no_sense_are_empty() -> None:
+    spec = Spec(
+        name="pictures",
+        schemes=("noise", "pixel"),
+        unavailable={},
+        attacks={"none": ("none", None), "forged": ("forged", None)},
+        forged=frozenset({"forged"}),
+        payloads=frozenset({"noise"}),
+        identity={},
+    )
+    found = {"log10_p": -9.0, "exact": True}
+    rows: dict[str, list[Row]] = {
+        "noise": [
+            {"attacks": {"none": found, "forged": found}, "quality": {"blur": 2.0}}
+        ],
+        "pixel": [{"attacks": {"none": found}, "quality": {"blur": 3.0}}],
+    }
+    part = summary.part(spec, rows, 1, 2)
+    tables = {table.title: table for table in part.tables}
+    (forged,) = tables["pictures: forged marks that are found"].rows
+    plots = {plot.title: plot for plot in part.plots}
+
+    assert str(forged[1]).startswith("1.00")
+    assert forged[2] is None
+    assert [row[0] for row in tables["pictures: found"].rows] == ["none"]
+    curves = plots["pictures: blur and detectability"].curves
+    assert [(name, point[0]) for name, (point,) in curves] == [
+        ("noise", 2.0),
+        ("pixel", 3.0),
+    ]
+    assert all(point[1] == 1.0 for _, (point,) in curves)
+
+
+def test_one_family_of_attacks_alone(tmp_path: Path) -> None:
+    options = Options(work=tmp_path, workers=1, samples=1, only=("bits flipped",))
+    options = dataclasses.replace(options, suites=("metadata",))
+    (result,) = robustness.run(options)
+    (states, *_) = result.tables
+
+    assert [row[0] for row in states.rows] == [
+        "none",
+        *("bits flipped 1", "bits flipped 16"),
+    ]
+
+
+def test_moved_frames_are_found_and_finished_video_is_not_looked_at(
+    tmp_path: Path,
+) -> None:
+    suite, options = robustness.SUITES["video"], Options(work=tmp_path, workers=1)
+    options = dataclasses.replace(options, only=("trimmed", "reordered"))
+    row = suite.worker(options).sample("noise", 0)
+
+    assert set(row["attacks"]) == {"none", "trimmed 0.5", "trimmed 0.25", "reordered 2"}
+    for found in row["attacks"].values():
+        assert found["log10_p"] < -6
+        assert found.get("null", 0.0) > -6
+    assert "finished video" in suite.spec(options).unavailable
+
+
+@pytest.mark.models
+def test_pictures_inverted_together_are_those_inverted_alone() -> None:
+    pipe = load_pipeline(MODELS / "diffusion")
+    inversion, rng = Inversion(pipe), np.random.default_rng(0)
+    sizes = ((128, 128), (96, 96), (128, 128), (90, 128), (96, 96), (128, 128))
+    pictures = [rng.integers(0, 255, (*s, 3)).astype(np.uint8) for s in sizes]
+    together = inversion.noise(pictures, steps=2)
+    alone = [inversion.one.noise(picture, steps=2) for picture in pictures]
+
+    for one, other in zip(together, alone, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() < 1e-3
+
+
+@pytest.mark.models
+def test_a_mark_in_the_noise_can_be_forged_and_one_in_the_pixels_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_studio, "QUICK", (6, 2))
+    monkeypatch.setattr(forgery, "AVERAGED", 2)
+    worker = ImageSuite().worker(Options(only=("forged: imprinted", "flip")))
+    noise, pixel = (worker.sample(subject, 0) for subject in ("noise", "pixel"))
+
+    assert set(noise["attacks"]) == {"none", "flip", "forged: imprinted"}
+    assert noise["attacks"]["none"]["log10_p"] < -6
+    assert noise["attacks"]["none"]["exact"]
+    assert noise["attacks"]["forged: imprinted"]["log10_p"] < -6
+    assert set(pixel["attacks"]) == {"none", "flip"}
+    assert pixel["quality"]["PSNR, dB"] > 35
+    assert len(noise["features"][0]) == len(noise["features"][1]) > 8
+    assert worker.sample("noise-thorough", 1)["attacks"] == {}
+
+
+def test_tree_ring_alone_has_no_threshold() -> None:
+    rows: dict[str, list[Row]] = {RING: [{"attacks": {"none": {"distance": 40.0}}}]}
+    ImageSuite().finish(rows)
+
+    assert "no pictures" in rows[RING][0]["failed"]
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:

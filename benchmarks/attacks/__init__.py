@@ -29,11 +29,16 @@ class Attack(Generic[T]):
         change: does it. Equal things and generators give equal results.
         strength: how strongly, in the unit that the family's name or function states;
             None where there is only one.
+        moves: whether what is left lies elsewhere than it did.
+        forges: whether the result is another thing, which nobody marked: a mark that
+            is found there is a forged one.
     """
 
     family: str
     change: Change[T]
     strength: float | None = None
+    moves: bool = False
+    forges: bool = False
 
     @property
     def name(self) -> str:
@@ -44,7 +49,11 @@ class Attack(Generic[T]):
 
 
 def swept(
-    family: str, change: Callable[..., T], strengths: Iterable[float]
+    family: str,
+    change: Callable[..., T],
+    strengths: Iterable[float],
+    *,
+    moves: bool = False,
 ) -> list[Attack[T]]:
     """One attack for each strength.
 
@@ -52,12 +61,13 @@ def swept(
         family: their name.
         change: takes (thing, generator, strength).
         strengths: in growing harm.
+        moves: as of `Attack`.
     """
 
     def at(thing: T, rng: np.random.Generator, *, strength: float) -> T:
         return change(thing, rng, strength)
 
-    return [Attack(family, partial(at, strength=s), s) for s in strengths]
+    return [Attack(family, partial(at, strength=s), s, moves) for s in strengths]
 
 
 def named(attacks: Iterable[Attack[T]]) -> dict[str, Attack[T]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -123,26 +122,6 @@ def quantised(pixels: Pixels, rng: Rng, colours: float) -> Pixels:
     return _array(_image(pixels).quantize(round(colours)).convert("RGB"))
 
 
-def averaged(pictures: Iterable[Pixels]) -> NDArray[np.float64]:
-    """What many marked pictures have in common: their mean, without its smooth part.
-
-    Who subtracts it from a picture removes a mark that is the same in all of them.
-    """
-    mean = np.mean([p.astype(np.float64) for p in pictures], axis=0)
-    smooth = _array(
-        _image(np.clip(np.rint(mean), 0, 255).astype(np.uint8)).filter(
-            ImageFilter.GaussianBlur(3)
-        )
-    )
-    common: NDArray[np.float64] = mean - smooth
-    return common
-
-
-def subtracted(pixels: Pixels, rng: Rng, *, common: NDArray[np.float64]) -> Pixels:
-    """Without what `averaged` found."""
-    return np.clip(np.rint(pixels - common), 0, 255).astype(np.uint8)
-
-
 def through_vae(pixels: Pixels, rng: Rng, *, pipe: Any) -> Pixels:
     """Encoded and decoded by the generator's own autoencoder."""
     with torch.inference_mode():
@@ -185,12 +164,12 @@ def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
         *swept("JPEG", through(compressed, kind="JPEG"), (90, 75, 50, 25)),
         *swept("WebP", through(compressed, kind="WEBP"), (75, 50)),
         *swept("resize and back", resized, (0.75, 0.5)),
-        *swept("resize", rescaled, (0.75, 1.5)),
-        *swept("crop, centre", through(cropped, centred=True), (0.75,)),
-        *swept("crop", cropped, (0.9, 0.75)),
-        *swept("rotation", rotated, (1, 5)),
-        Attack("flip", flipped),
-        Attack("quarter turn", quarter),
+        *swept("resize", rescaled, (0.75, 1.5), moves=True),
+        *swept("crop, centre", through(cropped, centred=True), (0.75,), moves=True),
+        *swept("crop", cropped, (0.9, 0.75), moves=True),
+        *swept("rotation", rotated, (1, 5), moves=True),
+        Attack("flip", flipped, moves=True),
+        Attack("quarter turn", quarter, moves=True),
         *swept("brightness", through(enhanced, what="Brightness"), (1.2, 1.5)),
         *swept("contrast", through(enhanced, what="Contrast"), (1.5,)),
         *swept("saturation", through(enhanced, what="Color"), (0.5,)),
@@ -200,7 +179,7 @@ def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
         *swept("sharpen", sharpened, (150,)),
         *swept("palette", quantised, (64,)),
         *swept("overlay", overlaid, (0.1, 0.25)),
-        Attack("screenshot", screenshot),
+        Attack("screenshot", screenshot, moves=True),
     ]
     if features.check("avif"):
         attacks += swept("AVIF", through(compressed, kind="AVIF"), (50,))

@@ -1,9 +1,13 @@
-"""Video: functions of frames, uint8 (frames, height, width, 3)."""
+"""Video: functions of frames, uint8 (frames, height, width, 3).
+
+What only moves frames takes latents, too: any array whose first axis is the frames.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +66,22 @@ def _ffmpeg(data: bytes, *arguments: str) -> bytes:
     return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
+def moves() -> dict[str, Attack[Any]]:
+    """Attacks that only move frames, by their names."""
+    return named(
+        [
+            Attack("none", untouched),
+            *swept("frames dropped", dropped, (0.1, 0.5)),
+            *swept("trimmed", trimmed, (0.5, 0.25)),
+            *swept("reordered", reordered, (2,)),
+            *swept("frozen", frozen, (0.2,)),
+        ]
+    )
+
+
 def table() -> dict[str, Attack[Frames]]:
     """Every attack by its name; re-encoding where ffmpeg is installed."""
-    attacks: list[Attack[Frames]] = [
-        Attack("none", untouched),
-        *swept("frames dropped", dropped, (0.1, 0.5)),
-        *swept("trimmed", trimmed, (0.5, 0.25)),
-        *swept("reordered", reordered, (2,)),
-        *swept("frozen", frozen, (0.2,)),
-    ]
+    again: list[Attack[Frames]] = []
     if shutil.which("ffmpeg"):
-        attacks += swept("MPEG-4, q", encoded, (4, 12))
-    return named(attacks)
+        again = swept("MPEG-4, q", encoded, (4, 12))
+    return {**moves(), **named(again)}

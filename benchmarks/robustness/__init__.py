@@ -1,14 +1,18 @@
 """Robustness: which mark survives which attack, at a realised false-positive rate.
 
     python -m benchmarks robustness [--suite text,image] [--schemes gumbel,noise]
-        [--peers PRC] [--samples 32] [--model DIR] [--pipeline DIR] --out DIR
+        [--peers PRC] [--only JPEG,crop] [--samples 32] [--model DIR]
+        [--pipeline DIR] --out DIR
 
-Peers run in the same process on the same samples. With ``--out`` the folder gets the
-rows as JSON lines, a summary and one HTML page; a run that was stopped goes on.
+``--only`` names families of attacks. Peers run in the same process on the same samples;
+toolkits in environments of their own are added to a suite by `Outside`. With ``--out``
+the folder gets the rows as JSON lines, a summary and one HTML page; a run that was
+stopped goes on.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -22,14 +26,18 @@ from benchmarks.report import Part, Result
 from benchmarks.robustness import html, metadata, runner
 from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import ImageSuite
+from benchmarks.robustness.outside import Outside
+from benchmarks.robustness.outside_toolkits import MARKDIFFUSION, MARKLLM
 from benchmarks.robustness.spec import Spec
-from benchmarks.robustness.suite import Suite
+from benchmarks.robustness.suite import Suite, asked, short
 from benchmarks.robustness.text import TextSuite
+from benchmarks.robustness.video import VideoSuite
 
 SUITES: Mapping[str, Suite] = {
-    "text": TextSuite(),
-    "image": ImageSuite(),
+    "text": Outside(TextSuite(), MARKLLM),
+    "image": Outside(ImageSuite(), MARKDIFFUSION),
     "audio": AudioSuite(),
+    "video": VideoSuite(),
     "metadata": metadata.MetadataSuite(),
 }
 QUICK, FULL = 32, 100  # samples of each cell
@@ -39,13 +47,17 @@ def run(options: Options) -> list[Result]:
     """A result for each suite.
 
     Raises:
-        Unavailable: an unknown suite, scheme or peer, or a model that is missing;
-            before any work.
+        Unavailable: an unknown suite, scheme, peer or attack, a model that is missing,
+            or a count below 1; before any work.
     """
+    count = options.count(QUICK, FULL)
+    for what, number in (("samples", count), ("workers", options.workers)):
+        if number is not None and number < 1:
+            raise Unavailable(f"{what} is {number}, expected at least 1")
     names = _chosen("suite", options.suites, SUITES)
     specs = {name: SUITES[name].spec(options) for name in names}
     subjects = _subjects(specs, options)
-    count = options.count(QUICK, FULL)
+    specs = _attacked(specs, options.only)
     results = []
     for name in names:
         if not subjects[name]:
@@ -84,6 +96,23 @@ def _subjects(specs: Mapping[str, Spec], options: Options) -> dict[str, list[str
         schemes = []
     return {
         name: [s for s in (*spec.schemes, *spec.peers) if s in {*schemes, *peers}]
+        for name, spec in specs.items()
+    }
+
+
+def _attacked(specs: Mapping[str, Spec], only: Sequence[str]) -> dict[str, Spec]:
+    """The specs with the families of attacks that the command line asks for."""
+    families = [short(f) for spec in specs.values() for f, _ in spec.attacks.values()]
+    _chosen("attack", only, dict.fromkeys(families))
+    if not only:
+        return dict(specs)
+    return {
+        name: dataclasses.replace(
+            spec,
+            attacks={a: of for a, of in spec.attacks.items() if asked(of[0], only)},
+            forged=frozenset(a for a in spec.forged if asked(spec.attacks[a][0], only)),
+            identity={**spec.identity, "only": sorted(only)},
+        )
         for name, spec in specs.items()
     }
 

@@ -26,7 +26,7 @@ from benchmarks.journal import code_version
 from benchmarks.options import Options
 from benchmarks.report import Cell, Part, Table, Target
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import generator
+from benchmarks.robustness.suite import generator, kept
 from watermark import assets, sign, verification
 from watermark.api import Watermark
 
@@ -136,7 +136,7 @@ class MetadataWorker:
         signed = _pixels(data)
         table = attacks.table(donor, older, lambda d, _: self._stolen(d, form))
         found: dict[str, Any] = {}
-        for name, attack in table.items():
+        for name, attack in kept(table, self.options).items():
             changed = attack.change(data, generator(self.options, subject, index, name))
             report = self.home.verify(changed)
             manifests = [e for e in report.evidence if e.layer == "manifest"]

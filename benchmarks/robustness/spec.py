@@ -6,8 +6,8 @@ A row is one sample of one subject, a scheme of ours or a peer::
      "quality": {"perplexity": 14.1}}
 
 ``exact`` says whether the payload came out right (null: it carries none), ``null`` is
-log10 p of the same thing under a key that did not mark it. A peer that fails is a row
-``{"failed": "why"}``.
+log10 p of the same thing under a key that did not mark it. An attack that makes no
+sense for a subject is not in its rows. A peer that fails is ``{"failed": "why"}``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Spec:
         peers: other people's, by name.
         unavailable: peers that cannot run here, and why.
         attacks: names and families, in the order of the tables.
+        forged: those of the attacks after which a mark that is found is a forged one.
         identity: what decides the rows, besides the seed: code, models, steps.
         payloads: subjects that carry a payload.
         notes: what a reader has to know.
@@ -41,5 +42,6 @@ class Spec:
     unavailable: Mapping[str, str]
     attacks: Mapping[str, tuple[str, float | None]]
     identity: Mapping[str, Any]
+    forged: frozenset[str] = frozenset()
     payloads: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+from benchmarks.attacks import Attack
 from benchmarks.options import Options, seeded
 from benchmarks.report import Part
 from benchmarks.robustness import summary
 from benchmarks.robustness.spec import Row, Spec
+
+T = TypeVar("T")
 
 
 class Worker(Protocol):
@@ -59,3 +62,18 @@ def generator(options: Options, *parts: object) -> np.random.Generator:
     """Everything that a sample draws, from the seed and its place alone."""
     seed = seeded("robustness", options.seed, *parts)
     return np.random.default_rng(int.from_bytes(seed[:16], "little"))
+
+
+def kept(table: Mapping[str, Attack[T]], options: Options) -> dict[str, Attack[T]]:
+    """The attacks that the command line asks for, and that which does nothing."""
+    return {name: a for name, a in table.items() if asked(a.family, options.only)}
+
+
+def asked(family: str, only: Sequence[str]) -> bool:
+    """Whether a family of attacks is among those named; all are, by default."""
+    return not only or family == "none" or short(family) in only
+
+
+def short(family: str) -> str:
+    """Its name without the unit, as the command line has it."""
+    return family.partition(",")[0]

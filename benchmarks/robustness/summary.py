@@ -19,7 +19,11 @@ def part(spec: Spec, rows: Rows, count: int, new: int) -> Part:
     """Everything that one suite found."""
     good = {s: [r for r in rows[s] if "failed" not in r] for s in rows}
     shown = {s: found for s, found in good.items() if found}
-    tables = [_found(spec, shown)]
+    kept = [attack for attack in spec.attacks if attack not in spec.forged]
+    tables = [_found(f"{spec.name}: found", kept, shown)]
+    if spec.forged:
+        title = f"{spec.name}: forged marks that are found"
+        tables.append(_found(title, sorted(spec.forged), shown))
     if spec.payloads & set(shown):
         tables.append(_exact(spec, shown))
     tables += [_quality(spec, shown), _null(spec, shown)]
@@ -30,7 +34,7 @@ def part(spec: Spec, rows: Rows, count: int, new: int) -> Part:
         parameters={"samples": count, **spec.identity.get("shown", {})},
         targets=(_whole(spec, rows),),
         tables=tuple(tables),
-        plots=(*_curves(spec, shown), _roc(spec, shown)),
+        plots=(*_curves(spec, shown), _roc(spec, shown), *_against(spec, shown)),
         notes=spec.notes,
         new=new,
         reused=sum(map(len, rows.values())) - new,
@@ -47,32 +51,40 @@ def _whole(spec: Spec, rows: Rows) -> Target:
 
 
 def rate(rows: Iterable[Row], attack: str, fpr: float = FPR) -> Rate:
-    """How many are found at `fpr` after an attack."""
-    found = [row["attacks"][attack]["log10_p"] <= math.log10(fpr) for row in rows]
-    return Rate(sum(found), len(found))
+    """How many are found at `fpr` after an attack, of those that it was done to."""
+    tails = [row["attacks"][attack]["log10_p"] for row in _done(rows, attack)]
+    return Rate(sum(p <= math.log10(fpr) for p in tails), len(tails))
 
 
-def _short(rate: Rate) -> str:
+def _done(rows: Iterable[Row], attack: str) -> list[Row]:
+    return [row for row in rows if attack in row["attacks"]]
+
+
+def _short(rate: Rate) -> str | None:
+    if not rate.n:
+        return None
     low, high = rate.interval()
     return f"{rate.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _found(spec: Spec, rows: Rows) -> Table:
+def _found(title: str, attacks: Iterable[str], rows: Rows) -> Table:
     cells: list[tuple[Cell, ...]] = [
-        (attack, *(_short(rate(rows[s], attack)) for s in rows))
-        for attack in spec.attacks
+        (attack, *(_short(rate(rows[s], attack)) for s in rows)) for attack in attacks
     ]
     note = f"p at most {FPR:g}, everything that was tried counted; 95 % intervals."
-    return Table(f"{spec.name}: found", ("attack", *rows), tuple(cells), note)
+    return Table(title, ("attack", *rows), tuple(cells), note)
 
 
 def _exact(spec: Spec, rows: Rows) -> Table:
     carriers = [s for s in rows if s in spec.payloads]
     cells: list[tuple[Cell, ...]] = []
     for attack in spec.attacks:
+        if attack in spec.forged:
+            continue
         rates = []
         for s in carriers:
-            exact = [bool(row["attacks"][attack]["exact"]) for row in rows[s]]
+            done = _done(rows[s], attack)
+            exact = [bool(row["attacks"][attack]["exact"]) for row in done]
             rates.append(_short(Rate(sum(exact), len(exact))))
         cells.append((attack, *rates))
     columns = ("attack", *carriers)
@@ -133,7 +145,9 @@ def _curves(spec: Spec, rows: Rows) -> list[Plot]:
     for family, members in families.items():
         if len(members) < 2:
             continue
-        curves = tuple((s, _points(rows[s], sorted(members))) for s in rows)
+        curves = tuple(
+            (s, points) for s in rows if (points := _points(rows[s], sorted(members)))
+        )
         title = f"{spec.name}: {family}"
         plots.append(Plot(title, family, f"share found at {FPR:g}", curves))
     return plots
@@ -145,15 +159,50 @@ def _points(
     points = []
     for strength, attack in members:
         found = rate(rows, attack)
+        if not found.n:
+            continue
         points.append((strength, found.value, *found.interval()))
     return tuple(points)
+
+
+def _tails(spec: Spec, rows: Iterable[Row]) -> list[float]:
+    """log10 p after every attack that leaves the thing what it is."""
+    return [
+        one["log10_p"]
+        for row in rows
+        for attack, one in row["attacks"].items()
+        if attack not in spec.forged
+    ]
+
+
+def _against(spec: Spec, rows: Rows) -> list[Plot]:
+    """Quality against detectability: a point for each subject, over all attacks."""
+    plots = []
+    names = dict.fromkeys(
+        n for found in rows.values() for r in found for n in r["quality"]
+    )
+    for name in names:
+        curves = []
+        for s, found in rows.items():
+            seen = [r["quality"][name] for r in found if name in r["quality"]]
+            if not seen:
+                continue
+            tails = _tails(spec, found)
+            share = Rate(sum(p <= math.log10(FPR) for p in tails), len(tails))
+            point = statistics.fmean(seen), share.value, *share.interval()
+            curves.append((s, (point,)))
+        if len(curves) > 1:
+            title = f"{spec.name}: {name} and detectability"
+            y = f"share found at {FPR:g}, all attacks"
+            plots.append(Plot(title, name, y, tuple(curves)))
+    return plots
 
 
 def _roc(spec: Spec, rows: Rows) -> Plot:
     """Over all attacks: the p-values are exact, so no null has to be fitted."""
     curves = []
-    for s, found in rows.items():
-        tails = [one["log10_p"] for row in found for one in row["attacks"].values()]
+    for s in rows:
+        tails = _tails(spec, rows[s])
         points = []
         for decade in DECADES:
             seen = Rate(sum(p <= decade for p in tails), len(tails))

@@ -17,9 +17,15 @@ from benchmarks.attacks import text as attacks
 from benchmarks.fpr_corpus import texts as human_texts
 from benchmarks.journal import code_version
 from benchmarks.language import PROMPTS, Language, Sampling
-from benchmarks.options import Options, seeded, seeded_key, weights_sha256
+from benchmarks.options import (
+    Options,
+    Unavailable,
+    seeded,
+    seeded_key,
+    weights_sha256,
+)
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, generator
+from benchmarks.robustness.suite import Marks, generator, kept
 from watermark import detectors, kernels, pipelines, schemes, verification
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes import SCHEMES, foreign
@@ -64,6 +70,8 @@ class TextSuite(Marks):
     def spec(self, options: Options) -> Spec:
         """The schemes and peers here."""
         sha256 = weights_sha256(options.lm)
+        if not (options.lm / "config.json").is_file():
+            raise Unavailable(f"no language model in {options.lm.name}/ (config.json)")
         table = attacks.table(attacks.Sources.of(hosts(), language=object()))
         return Spec(
             name="text",
@@ -109,7 +117,8 @@ class TextWorker:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.language = Language.load(options.lm)
-        self.attacks = attacks.table(attacks.Sources.of(hosts(), self.language))
+        sources = attacks.Sources.of(hosts(), self.language)
+        self.attacks = kept(attacks.table(sources), options)
 
     def sample(self, subject: str, index: int) -> Row:
         """One text and what becomes of it."""

@@ -1,0 +1,229 @@
+"""Outside peers: toolkits that cannot live in our environment, beside a suite's own.
+
+    python -m venv DIR && DIR/bin/pip install markllm scipy
+    MARKLLM_PYTHON=DIR/bin/python python -m benchmarks robustness --suite text
+
+    python -m venv DIR && DIR/bin/pip install markdiffusion galois ldpc
+    MARKDIFFUSION_PYTHON=DIR/bin/python python -m benchmarks robustness --suite image
+
+`Outside` is a suite that adds a toolkit's schemes to another suite: the same prompts,
+draws and attacks, by a child process in the toolkit's environment. Where there is no
+such environment, or a scheme cannot be loaded there, a row says so.
+
+Their scores are taken at a realised rate: the tail of a normal that is fitted, for each
+attack, to the scores of the same things under other keys. Far out that is an
+extrapolation, widened by what a fit to so few leaves open (Student's t). What a
+toolkit states as a p-value itself is only told under a key that did not mark the thing
+(``null``), where it shows what it is worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks.attacks import Attack
+from benchmarks.journal import code_version
+from benchmarks.options import Options, seeded
+from benchmarks.report import Part
+from benchmarks.robustness.outside_child import Child, Failed
+from benchmarks.robustness.outside_toolkits import Toolkit, log10
+from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.suite import Suite, Worker, generator
+
+HERE = Path(__file__).parent
+ANSWERS = HERE / "outside_answers.py"
+OTHERS = 4  # keys that did not mark a thing
+AT_ONCE = 8  # things in a question, which has a time limit
+
+
+class Outside:
+    """A suite and a toolkit's schemes; see `benchmarks.robustness.suite`."""
+
+    def __init__(self, suite: Suite, toolkit: Toolkit) -> None:
+        self.suite, self.toolkit = suite, toolkit
+        self.names: dict[str, str] = {}  # of subjects, to what the toolkit calls them
+
+    def spec(self, options: Options) -> Spec:
+        """The suite's, with the toolkit's schemes or the reason why they are not."""
+        spec = self.suite.spec(options)
+        try:
+            opened = _opened(child(self.toolkit, options))
+            self.names, unusable = _sorted(self.toolkit, opened)
+        except Failed as error:
+            self.names, unusable = {}, {self.toolkit.name: str(error)}
+        files = ("outside", "outside_toolkits", "outside_answers", self.toolkit.script)
+        # Whether the toolkit is there or not, rows that are on file stay good.
+        version = code_version((), *(str(HERE / f"{name}.py") for name in files))
+        return dataclasses.replace(
+            spec,
+            peers=(*spec.peers, *self.names),
+            unavailable={**spec.unavailable, **unusable},
+            identity={**spec.identity, "outside": version},
+            notes=(*spec.notes, *(self.toolkit.notes if self.names else ())),
+        )
+
+    def worker(self, options: Options) -> Worker:
+        """The suite's, and a child that is started with the first sample."""
+        return OutsideWorker(
+            self.suite.worker(options), self.toolkit, self.names, options
+        )
+
+    def finish(self, rows: dict[str, list[Row]]) -> None:
+        """p-values, from the scores under other keys."""
+        self.suite.finish({s: rows[s] for s in rows if s not in self.names})
+        for subject in self.names:
+            fit(rows.get(subject, []))
+
+    def part(
+        self, spec: Spec, rows: Mapping[str, Sequence[Row]], count: int, new: int
+    ) -> Part:
+        """The suite's."""
+        return self.suite.part(spec, rows, count, new)
+
+
+class OutsideWorker:
+    """Samples of the toolkit's schemes by the child, all others by the suite's worker.
+
+    Args:
+        worker: the suite's. Its ``attacks`` are done to the toolkit's things, too.
+        toolkit: the toolkit.
+        names: of subjects, to what the toolkit calls them.
+        options: the command line's.
+    """
+
+    def __init__(
+        self, worker: Any, toolkit: Toolkit, names: Mapping[str, str], options: Options
+    ) -> None:
+        self.worker, self.toolkit, self.names = worker, toolkit, names
+        self.options = options
+        self._child: Child | None = None
+
+    def sample(self, subject: str, index: int) -> Row:
+        """One row."""
+        if subject not in self.names:
+            row: Row = self.worker.sample(subject, index)
+            return row
+        if self._child is None:
+            self._child = child(self.toolkit, self.options)
+        toolkit, scheme = self.toolkit, self.names[subject]
+        keys = [self._key(subject, index, place) for place in range(1 + OTHERS)]
+        drawn = seeded("robustness", self.options.seed, index)[:8]  # as by the suite
+        made = self._child.ask(
+            {
+                "do": "mark",
+                "scheme": scheme,
+                "key": keys[0],
+                "seed": int.from_bytes(drawn, "little") >> 1,
+                "prompt": toolkit.prompt(index),
+            }
+        )
+        thing = toolkit.ours(made["thing"])
+        attacks: Mapping[str, Attack[Any]] = self.worker.attacks
+        changed = [
+            attack.change(thing, generator(self.options, subject, index, name))
+            for name, attack in attacks.items()
+        ]
+        scores = self._scores(self._child, scheme, keys, changed)
+        found = {
+            name: measured(toolkit, scheme, each)
+            for name, each in zip(attacks, scores, strict=True)
+        }
+        return {"attacks": found, "quality": toolkit.quality(self.worker, thing)}
+
+    def _scores(
+        self, child: Child, scheme: str, keys: Sequence[int], changed: Sequence[Any]
+    ) -> list[tuple[float | None, ...]]:
+        """Of each thing its scores under every key."""
+        found: list[tuple[float | None, ...]] = []
+        for start in range(0, len(changed), AT_ONCE):
+            few = [self.toolkit.theirs(c) for c in changed[start : start + AT_ONCE]]
+            asked = {"do": "score", "scheme": scheme, "keys": keys, "things": few}
+            found += zip(*child.ask(asked)["scores"], strict=True)
+        return found
+
+    def _key(self, subject: str, index: int, place: int) -> int:
+        """Odd, of 31 bits: some multiply by it. The first one marks.
+
+        New for each sample: a fit needs scores that are independent.
+        """
+        drawn = seeded("outside", self.options.seed, subject, index, place)
+        return int.from_bytes(drawn[:4], "little") >> 1 | 1
+
+
+def child(toolkit: Toolkit, options: Options) -> Child:
+    """The toolkit's process, not yet started.
+
+    Raises:
+        Failed: no Python is named for it.
+    """
+    python = os.environ.get(toolkit.variable, "")
+    if not python:
+        raise Failed(f"not measured: {toolkit.variable} names no Python that has it")
+    scripts = (ANSWERS, HERE / f"{toolkit.script}.py")
+    return Child(Path(python), scripts, {"do": "open", **toolkit.opening(options)})
+
+
+def _opened(started: Child) -> dict[str, Any]:
+    try:
+        return started.start()
+    finally:
+        started.stop()
+
+
+def _sorted(
+    toolkit: Toolkit, opened: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Subjects that can be measured, and why others cannot.
+
+    Their names say the version: rows of another one are other rows.
+    """
+    version = opened["versions"][toolkit.name.lower()]
+    full = {
+        scheme: f"{toolkit.name}-{version}-{scheme}" for scheme in opened["schemes"]
+    }
+    reasons = opened["schemes"].items()
+    return (
+        {full[s]: s for s, why in reasons if why is None and s in toolkit.schemes},
+        {full[s]: why for s, why in reasons if why is not None},
+    )
+
+
+def measured(
+    toolkit: Toolkit, scheme: str, scores: Sequence[float | None]
+) -> dict[str, Any]:
+    """What a row says of one attack, but for log10 p.
+
+    Args:
+        toolkit: the toolkit.
+        scheme: of it.
+        scores: under the key that marked, then under others; None: it cannot say.
+    """
+    known = toolkit.schemes[scheme]
+    score, *others = [None if s is None else known.normal(s) for s in scores]
+    row = {"score": score, "others": others, "log10_p": 0.0, "exact": None}
+    if known.log10_p is not None and scores[1] is not None:
+        row["null"] = known.log10_p(scores[1])
+    return row
+
+
+def fit(rows: Sequence[Row]) -> None:
+    """Writes log10 p into the rows of one subject."""
+    good = [row["attacks"] for row in rows if "failed" not in row]
+    for attack in good[0] if good else ():
+        found = [row[attack] for row in good]
+        null = [s for one in found for s in one["others"] if s is not None]
+        if len(set(null)) < 2:
+            continue
+        mean, deviation, n = np.mean(null), np.std(null, ddof=1), len(null)
+        for one in found:
+            if one["score"] is not None:
+                away = (one["score"] - mean) / (deviation * math.sqrt(1 + 1 / n))
+                one["log10_p"] = log10(float(student.sf(away, n - 1)))
