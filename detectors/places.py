@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from watermark.detectors import signs
 from watermark.detectors.base import Score
-from watermark.detectors.signs import Candidates, Nonces, Weights
+from watermark.detectors.signs import Candidates, Nonces, Registry, Weights
 from watermark.schemes.signs import SignCode
 
 HEAD = 1024  # numbers of the pilot by which places are compared
@@ -43,6 +43,10 @@ def score(
     """
     if places == 1:
         return signs.score(signs.weights(at(0)), code, nonces), 0
+    # A ledger is asked for the mark ids of the few that are tested, not at each place.
+    ledger = nonces if isinstance(nonces, Registry) and nonces.mark_id_of else None
+    if ledger is not None:
+        nonces = replace(ledger, mark_id_of=None)
     found: list[Candidates] = []
     pairs: list[tuple[float, int, int]] = []  # (fit, place, nonce)
     for place in range(places):
@@ -55,6 +59,10 @@ def score(
             break
     best = Score(ln_p=0.0, hypotheses=1, n=0, statistic=0.0), 0
     likeliest = sorted(pairs, reverse=True)[: signs.CANDIDATES]
+    if ledger is not None:
+        known = ledger.known({nonce for _, _, nonce in likeliest})
+        likeliest = [pair for pair in likeliest if pair[2] in known]
+        found = [replace(one, known=known) for one in found]
     for place in dict.fromkeys(place for _, place, _ in likeliest):
         w = signs.weights(at(place))
         kept = [nonce for _, own, nonce in likeliest if own == place]

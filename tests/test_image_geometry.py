@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,11 @@ from PIL import Image
 
 from watermark.assets.loading import load
 from watermark.keys import Key, KeyRecord
-from watermark.report import Evidence, Report, Verdict
+from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.schemes import SCHEMES, noise, pixel
 from watermark.verification import Setting, verify
 from watermark.verification.geometry import MOST, PLACES, Candidate, candidates
+from watermark.verification.looks import LAYERS
 
 CELL = 4
 SIDE = 128
@@ -136,6 +138,17 @@ def test_what_was_turned_or_cut_is_found_with_effort(change: str) -> None:
     assert mark.hypotheses % (2 * MOST * (2 << 4)) == 0
 
 
+def test_the_report_says_where_a_cut_was() -> None:
+    one = record()
+    mark = mark_of(look(picture(one)[11:101, 23:113], one))
+    found = re.search(r"cut to 90x90 pixels at (\d+), (\d+)$", mark.detail)
+
+    assert found is not None
+    across, down = map(int, found.groups())
+    assert abs(across - 23) <= 1
+    assert abs(down - 11) <= 1
+
+
 def test_all_that_is_tried_leaves_another_key_unfound() -> None:
     report = look(turned(picture(record()), 3), record(seed=1))
 
@@ -154,7 +167,9 @@ def test_the_template_of_another_layer_tells_the_angle() -> None:
     mark = mark_of(look(changed, one, finished, inverter=inverter))
 
     assert mark.payload is not None
-    assert "template" in mark.detail
+    told = re.search(r"template: turned by (\S+) degrees$", mark.detail)
+    assert told is not None
+    assert abs(float(told[1]) - 33.3) < 0.2
 
 
 # --- what is put back ----------------------------------------------------------------
@@ -216,6 +231,46 @@ def test_what_is_tried_is_bounded_at_any_size(side: int, cell: int) -> None:
     count = 0
     for candidate in candidates(blank, (side, side), cell=cell):
         count += 1
-        assert 1 <= len(candidate.places) <= PLACES
+        assert len(candidate.places) <= PLACES
 
     assert 30 <= count <= MOST
+
+
+def test_nothing_is_tried_twice() -> None:
+    """A cut of three quarters, as it is and enlarged back, is one and the same."""
+    for size in ((96, 96), (128, 96), (90, 128)):
+        blank = np.zeros((*size, 3), np.uint8)
+        tried = list(candidates(blank, (SIDE, SIDE), cell=CELL))
+        cuts = [(c.name, c.inside) for c in tried if c.name.startswith("cut")]
+
+        assert len(cuts) > 20
+        assert len(set(cuts)) == len(cuts)
+
+
+def test_cuts_of_too_many_places_are_told() -> None:
+    side = 160  # of cells: a cut to 70 % lies at 49 x 49 places
+    setting = Setting(records=[record()], inverter=Blocks(side, 1), effort="thorough")
+    *looks, reason = LAYERS["noise"](np.zeros((side, side, 3), np.uint8), setting, {})
+
+    assert isinstance(reason, Reason)
+    assert reason.code == "search-incomplete"
+    assert "cut to 112x112 pixels at more than 2048 places" in reason.detail
+    assert not any(isinstance(one, Reason) for one in looks)
+    assert len(looks) > 50
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (700, 3)])
+def test_odd_sizes_are_bounded_and_known_inside_the_frame(
+    size: tuple[int, int],
+) -> None:
+    blank = np.zeros((*size, 3), np.uint8)
+    for native in ((SIDE, SIDE), None):
+        frame = native or size
+        for candidate in candidates(blank, native, cell=CELL):
+            assert candidate.pixels.shape[0] * candidate.pixels.shape[1] <= max(
+                size[0] * size[1], frame[0] * frame[1]
+            )
+            top, left, bottom, right = candidate.part
+            assert 0 <= top <= bottom <= 1
+            assert 0 <= left <= right <= 1
+            assert candidate.at(0).pixels.shape == candidate.pixels.shape

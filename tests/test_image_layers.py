@@ -191,7 +191,7 @@ def test_a_changed_picture_is_found_with_effort_and_paid_for(change: str) -> Non
 
 def test_what_is_tried_is_bounded_and_known_beforehand() -> None:
     class Told:
-        degrees = 90.0
+        degrees, flipped = 90.0, False
 
         def undo(self, pixels: Pixels, most: int = 0) -> tuple[Pixels, tuple[int, int]]:
             return pixels[:20, :20], (8, 16)

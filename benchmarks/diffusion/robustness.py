@@ -196,6 +196,8 @@ class Bench:
         share = GEOMETRY[EFFORT] / MOST
         cell = pixels.shape[0] // self.shape[-2]
         for candidate in candidates(pixels, cell=cell):
+            if not candidate.places:
+                continue
             seen = self.inverter.noise(candidate.pixels, steps=GEOMETRY_STEPS)
             if seen.shape == self.shape:
                 best = min(best, _best(seen, candidate, key) - math.log10(share))

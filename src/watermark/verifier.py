@@ -93,6 +93,7 @@ class Verifier:
 
         Raises:
             TokenizerMismatch: the tokenizer given is none that the key records name.
+            StoreError: the ledger cannot be read, or is not as its log signed it.
         """
         loaded = load(asset)
         setting = self._text if loaded.kind == "text" else self._media

@@ -10,6 +10,7 @@ from benchmarks.rates import Rate
 from numpy.typing import NDArray
 
 from watermark.detectors import places, signs
+from watermark.detectors.signs import Registry
 from watermark.errors import InvalidSignal
 from watermark.keys import Key, KeyRecord
 from watermark.schemes import SCHEMES, noise
@@ -84,6 +85,40 @@ def test_nonces_on_file_are_tried_at_every_place() -> None:
     assert (place, score.payload, score.hypotheses) == (1, mark_id, 2 * 2 * 2)
 
 
+def test_a_ledger_is_asked_for_the_few_that_fit_best() -> None:
+    code = noise.Code(record(12, registry=1), SHAPE)
+    z = np.random.default_rng(13).standard_normal(SHAPE)
+    marked, nonce, mark_id = noise.mark(z, code)
+    part = marked[:, 1:13, 2:14].astype(np.float32)
+    asked: list[bytes] = []
+
+    def mark_id_of(value: bytes) -> bytes | None:
+        asked.append(value)
+        return None if value == pruned else mark_id
+
+    pruned = bytes(12)
+    on_file = [nonce.to_bytes(12, "little"), pruned]
+    on_file += [bytes([k] * 12) for k in range(1, 60)]
+    registry = Registry.of(on_file, mark_id_of)
+
+    score, place = places.score(lambda at: moved(part, at), 25, code, registry)
+
+    assert (place, score.nonce, score.payload) == (7, nonce, mark_id)
+    assert score.hypotheses == 25 * 2 * len(registry)
+    assert 1 <= len(asked) <= signs.CANDIDATES
+
+
+def test_nonces_that_are_on_file_no_more_are_not_tested() -> None:
+    code = noise.Code(record(14, registry=1), SHAPE)
+    z = np.random.default_rng(15).standard_normal(SHAPE)
+    marked, nonce, _ = noise.mark(z, code)
+    gone = Registry.of([nonce.to_bytes(12, "little")], lambda value: None)
+
+    score, _ = places.score(lambda at: marked, 2, code, gone)
+
+    assert (score.n, score.log10_p()) == (0, 0.0)
+
+
 def test_what_cannot_be_tested_raises() -> None:
     code = noise.Code(record(8, nonce_bits=4), SHAPE)
     empty = places.score(lambda at: np.zeros(SHAPE), 4, code)[0]
@@ -94,15 +129,21 @@ def test_what_cannot_be_tested_raises() -> None:
 
 
 def test_random_keys_are_as_rare_as_stated_because_places_are_counted() -> None:
+    """With the mark ids on file, which needs no decoding."""
     part = np.random.default_rng(11).standard_normal((4, 12, 12)).astype(np.float32)
+    arrays = [moved(part, index) for index in range(0, 25, 3)]
     tails = []
-    for seed in range(60):
-        code = noise.Code(record(1000 + seed, nonce_bits=1), SHAPE)
-        score, _ = places.score(lambda at: moved(part, at), 25, code)
-        tails.append(score)
-    counted = Rate(sum(s.log10_p() <= -1 for s in tails), len(tails))
-    uncounted = Rate(sum(s.log10_p() <= -1 + np.log10(25) for s in tails), len(tails))
+    for seed in range(2000):
+        code = noise.Code(record(1000 + seed, registry=1), SHAPE)
+        score, _ = places.score(arrays.__getitem__, 9, code, {seed: bytes(8)})
+        tails.append(score.log10_p())
+    at = {
+        alpha: Rate(sum(tail <= np.log10(alpha) for tail in tails), len(tails))
+        for alpha in (0.3, 0.1, 0.01)
+    }
+    uncounted = Rate(sum(t - np.log10(9) <= -1 for t in tails), len(tails))
 
-    assert counted.interval()[0] <= 0.1
+    assert all(rate.interval()[0] <= alpha for alpha, rate in at.items())
+    assert at[0.3].hits > 0
     # What would be claimed if the places were not paid for.
     assert uncounted.interval()[0] > 0.1

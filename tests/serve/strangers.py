@@ -6,7 +6,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.serve.conftest import Provider, stripped
+
+from watermark.record import Mark
+from watermark.sign import c2pa, claims
 
 Handler = BaseHTTPRequestHandler
 
@@ -65,3 +72,23 @@ def send(handler: Handler, body: bytes, status: int = 200, **headers: str) -> No
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def signed(provider: Provider, **changes: Any) -> tuple[str, bytes]:
+    """A manifest of the provider's own for the picture, with other facts in it."""
+    record = replace(provider.marked.record, **changes)
+    made = c2pa.sign_sidecar(
+        stripped(provider.file) + b" ",  # so that its hash is that of no picture
+        "image/png",
+        claims.definition(replace(record, origin="created")),
+        provider.home.credential,
+    )
+    [name] = [c2pa.read(b"-", "text/plain", manifest=made.manifest).manifest_id]
+    return name, made.manifest
+
+
+def marks(*pairs: tuple[str, bytes]) -> tuple[Mark, ...]:
+    return tuple(
+        Mark(scheme=scheme, version=1, key_id="k", mark_id=mark_id)
+        for scheme, mark_id in pairs
+    )

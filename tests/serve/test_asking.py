@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.serve import offline
 from tests.serve.conftest import Provider, picture, stripped
 from tests.serve.running import Service
-from tests.serve.strangers import Handler, offering, send, stranger
+from tests.serve.strangers import Handler, marks, offering, send, signed, stranger
+from tests.sign import tripwire
 
 from watermark import cli, verification
 from watermark.api import Watermark
@@ -23,11 +30,10 @@ from watermark.cli.terminal import Code
 from watermark.errors import HomeError
 from watermark.home import Home
 from watermark.policy import Signed
-from watermark.record import Mark, Record
+from watermark.record import Record
 from watermark.report import Evidence, Report, Verdict
 from watermark.resolution import messages
-from watermark.resolution.client import Resolver
-from watermark.sign import c2pa, claims
+from watermark.resolution.client import Found, Resolver, Silent
 from watermark.verification import ledger as ledger_layer
 from watermark.verification.setting import Findings
 from watermark.verifier import Verifier
@@ -82,6 +88,33 @@ def test_nobody_is_asked_unless_the_caller_says_so(provider: Provider) -> None:
     assert asked == []
 
 
+def offline_look(provider: Provider, tmp_path: Path, *more: str) -> tuple[int, str]:
+    """Verify in a process that the kernel kills if it asks for a socket."""
+    file = tmp_path / "stripped.png"
+    file.write_bytes(stripped(provider.file))
+    root = Path(offline.__file__).parents[2]
+    path = os.pathsep.join([str(root / "src"), str(root)])
+    done = subprocess.run(
+        [sys.executable, offline.__file__, str(provider.home.path), str(file), *more],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if done.returncode == tripwire.UNSUPPORTED:
+        pytest.skip("no seccomp here: sockets cannot be forbidden")
+    return done.returncode, done.stdout
+
+
+def test_by_default_no_socket_is_opened(provider: Provider, tmp_path: Path) -> None:
+    code, said = offline_look(provider, tmp_path)
+    assert (code, said.split()) == (0, ["MARKED", "recovered"])
+    # The wire is live: to ask somebody is to die of it.
+    code, _ = offline_look(provider, tmp_path, "http://127.0.0.1:9")
+    assert code == -signal.SIGSYS
+
+
 def test_the_service_itself_asks_nobody(provider: Provider, service: Service) -> None:
     """A stranger's upload must not make it call others."""
     with offering([]) as (url, asked):
@@ -108,26 +141,6 @@ def test_what_is_sent_is_what_the_mark_carries(provider: Provider) -> None:
 
 
 # --- repositories that lie ------------------------------------------------------------
-
-
-def signed(provider: Provider, **changes: Any) -> tuple[str, bytes]:
-    """A manifest of the provider's own for the picture, with other facts in it."""
-    record = replace(provider.marked.record, **changes)
-    made = c2pa.sign_sidecar(
-        stripped(provider.file) + b" ",  # so that its hash is that of no picture
-        "image/png",
-        claims.definition(replace(record, origin="created")),
-        provider.home.credential,
-    )
-    [name] = [c2pa.read(b"-", "text/plain", manifest=made.manifest).manifest_id]
-    return name, made.manifest
-
-
-def marks(*pairs: tuple[str, bytes]) -> tuple[Mark, ...]:
-    return tuple(
-        Mark(scheme=scheme, version=1, key_id="k", mark_id=mark_id)
-        for scheme, mark_id in pairs
-    )
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +292,42 @@ def test_the_time_is_for_all_that_one_repository_is_asked(provider: Provider) ->
     assert "Silent" in repr(found[-1])
 
 
+def test_one_that_names_what_another_has_does_not_hide_it() -> None:
+    """It takes nearly all the time there is, and leaves too little to fetch that."""
+
+    def has(handler: Handler) -> None:
+        if handler.path.startswith("/manifests"):
+            time.sleep(1.2)
+            send(handler, b"the store")
+        else:
+            send(handler, b'{"matches": [{"manifestId": "urn:c2pa:1"}]}')
+
+    with stranger(has) as (honest, _):
+
+        def late(handler: Handler) -> None:
+            time.sleep(1.4)
+            match = {"manifestId": "urn:c2pa:1", "endpoint": honest}
+            send(handler, json.dumps({"matches": [match]}).encode())
+
+        with stranger(late) as (url, _):
+            found = list(Resolver([url, honest], seconds=2.0).resolve("a", b"1"))
+
+    silent, other = found
+    assert isinstance(silent, Silent)
+    assert silent.endpoint == url  # and not the one that had no time to answer
+    assert other == Found(honest, "urn:c2pa:1", b"the store")
+
+
+def test_more_manifests_than_are_looked_at_are_told(provider: Provider) -> None:
+    offered = [(f"urn:c2pa:{n}", b"") for n in range(11)]
+    with offering(offered) as (url, asked):
+        report = asking(provider, url)(stripped(provider.file))
+
+    assert len(asked) == 1 + 10
+    [reason] = [r for r in report.reasons if r.code == "repository-more"]
+    assert reason.detail.startswith(f"{url} has more than 10")
+
+
 # --- what contradicts -----------------------------------------------------------------
 
 
@@ -307,6 +356,19 @@ def test_the_mark_on_another_picture(provider: Provider) -> None:
     assert report.verdict == Verdict.CONFLICT
     assert "other-content" in codes(report)
     assert manifests(report) == []
+
+
+def test_one_mark_id_of_two_pictures_accuses_neither(provider: Provider) -> None:
+    """A seed that was used twice: both manifests are sound, and one is of this."""
+    shown = fingerprint.fingerprint(np.asarray(picture(seed=77)))
+    with offering([signed(provider, fingerprint=shown), signed(provider)]) as (url, _):
+        report = asking(provider, url)(stripped(provider.file))
+
+    assert report.verdict == Verdict.MARKED
+    [found] = manifests(report)
+    assert (found.state, "not-compared" in found.codes) == ("recovered", False)
+    [refused] = [r for r in report.reasons if r.code == "repository-refused"]
+    assert "looks different" in refused.detail
 
 
 def test_another_mark_beside_the_one_that_was_asked_for(provider: Provider) -> None:
@@ -385,6 +447,20 @@ def test_a_short_mark_leads_to_candidates_and_no_further(
     assert {e.record_ids for e in told} == {()}
     assert all({"from-repository", "not-compared"} <= {*e.codes} for e in told)
     assert {note.code for note in found.notes} == {"content-not-compared"}
+
+
+def test_a_text_with_the_same_short_mark_and_another_beside_it(
+    provider: Provider,
+) -> None:
+    """It is of another text with that mark id, which is no contradiction."""
+    both = marks(("gumbel", b"\x12\x34"), ("wave", b"of other"))
+    with offering([signed(provider, marks=both)]) as (url, _):
+        pairs = ("gumbel", b"\x12\x34"), ("wave", b"of this!")
+        found = look(load("Other words."), provider, url, *pairs)
+
+    assert found.conflicts == []
+    assert [e for e in found.evidence if e.layer == "manifest"] == []
+    assert {note.code for note in found.notes} == {"repository-refused"}
 
 
 def test_a_text_as_it_was_signed_is_told_from_the_others(

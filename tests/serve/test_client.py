@@ -110,6 +110,7 @@ def test_matches_are_cut() -> None:
     "url",
     [
         *("file:///etc", "ftp://a", "https://", "https://u@a", "https://a?b"),
+        *("https://@a", "https://a/?", "https://a/#", "https://a/v1?"),
         *("https://a#b", "https://a b", "https://a\nb", "https://[::1", "https://a:0"),
         *("http://repository.example", "http://10.0.0.1", "http://127.0.0.1.example"),
         *("https://a:99999", "https://" + "a" * 2000, "", "localhost:8000"),
@@ -118,6 +119,12 @@ def test_matches_are_cut() -> None:
 def test_what_is_no_endpoint(url: str) -> None:
     with pytest.raises(ValueError, match="expected an https URL"):
         Resolver([url])
+
+
+def test_a_password_in_a_url_is_not_said_again() -> None:
+    with pytest.raises(ValueError, match="found the repository") as told:
+        Resolver(["https://somebody:secret@a.example"])
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(

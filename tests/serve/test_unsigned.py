@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.serve.conftest import picture
+from tests.serve.conftest import Provider, picture, stripped
+from tests.serve.strangers import marks, signed
 
 from watermark.api import Watermark
 from watermark.assets.loading import load
 from watermark.errors import LedgerCorrupt
 from watermark.home import Home
 from watermark.record import Mark, Record
-from watermark.report import Verdict
+from watermark.report import Report, Verdict
 from watermark.resolution import receipt
 from watermark.serve import repository
 from watermark.serve.repository import Repository
@@ -41,6 +43,10 @@ def entry(mark_id: bytes, name: str = "", record_id: str = "a" * 32) -> Entry:
     record = Record(record_id=record_id, kind="image", provider="Acme", marks=(mark,))
     store = f"the store of {name}".encode() if name else None
     return Entry(event="published", record=record, manifest_id=name, manifest=store)
+
+
+def codes(report: Report) -> list[str]:
+    return [reason.code for reason in report.reasons]
 
 
 def behind(home: Home, *entries: Entry) -> None:
@@ -142,7 +148,56 @@ def test_an_entry_behind_the_checkpoint_decides_no_verdict(home: Home) -> None:
     behind(home, Entry(event="generated", record=record))
 
     assert before.verdict == Verdict.INCONCLUSIVE  # there may be a pipeline
-    assert w.verify(data.getvalue()) == before
+    meanwhile = w.verify(data.getvalue())
+    assert (meanwhile.verdict, meanwhile.evidence) == (before.verdict, before.evidence)
+    # Who appends without the key, and looks, is told why it is not found.
+    assert set(codes(meanwhile)) - set(codes(before)) == {"entry-unsigned"}
     home.ledger.sign()
     after = w.verify(data.getvalue())
     assert (after.verdict, after.record_id) == (Verdict.SIGNED, record.record_id)
+
+
+def test_a_manifest_behind_the_checkpoint_accuses_nobody(
+    provider: Provider, tmp_path: Path
+) -> None:
+    """One of another output, put under a record, contradicts what its mark says."""
+    shutil.copytree(provider.home.path, tmp_path / "home")
+    home = Home.open(tmp_path / "home")
+    file, record = stripped(provider.file), provider.marked.record
+    before = Watermark(home).verify(file)
+    name, store = signed(provider, marks=marks(("pixel", b"another!")))
+    behind(
+        home,
+        Entry(event="published", record=record, manifest_id=name, manifest=store),
+    )
+    meanwhile = Watermark(home).verify(file)
+    home.ledger.sign()
+    after = Watermark(home).verify(file)
+
+    assert meanwhile.verdict == before.verdict == Verdict.MARKED
+    assert meanwhile.evidence == before.evidence
+    assert "recovered" in [e.state for e in meanwhile.evidence]
+    # Had it been signed, it would be a contradiction.
+    assert (after.verdict, codes(after)[0]) == (Verdict.CONFLICT, "other-mark")
+
+
+def test_a_rewritten_entry_decides_no_verdict(home: Home) -> None:
+    """The newest entry of a record says where it is from; another was signed there."""
+    text = "Somebody wrote these words."
+    record = Record(kind="text", provider="Acme", origin="altered")
+    known = record.with_content(*content_digests(load(text)))
+    home.ledger.append([Entry(event="generated", record=known)])
+    # So many that the path of the first does not lead by the one that is rewritten.
+    others = [entry(b"unheard ", record_id=f"{n:032x}") for n in range(6)]
+    home.ledger.append(others)
+    w = Watermark(home)
+    assert w.verify(text).verdict != Verdict.SIGNED
+    forged = Entry(event="published", record=replace(known, origin="created"))
+    row, _ = leaf.make(forged, ts="2026-11-23T00:00:00Z")
+    columns = replace(row, idx=6).columns()
+    names = ", ".join(f"{name} = :{name}" for name in columns)
+    with closing(sqlite3.connect(home.path / "ledger.db")) as db, db:
+        db.execute(f"UPDATE entry SET {names} WHERE idx = 6", columns)
+
+    with pytest.raises(LedgerCorrupt, match="not the one that was signed"):
+        w.verify(text)

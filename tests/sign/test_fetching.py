@@ -1,5 +1,6 @@
 """One request with limits: where it may go, and how long it may take."""
 
+import contextlib
 import time
 from http.server import BaseHTTPRequestHandler
 
@@ -38,6 +39,25 @@ def test_one_byte_too_many_is_refused() -> None:
         pytest.raises(Refused, match="more than 1000 bytes"),
     ):
         get(url)
+
+
+def test_a_chunk_of_less_than_nothing_is_not_read_without_end() -> None:
+    sent = 0
+
+    def flood(body: bytes, handler: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"-1\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                sent += handler.wfile.write(bytes(1 << 20))
+
+    with serving(flood) as url, pytest.raises(Unreachable, match="more than"):
+        get(url)
+    assert sent < 32 << 20
 
 
 def test_an_answer_that_is_cut_is_told() -> None:

@@ -58,6 +58,17 @@ class Silent:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class More:
+    """A repository that has more manifests for a value than `FOLLOWED`.
+
+    Attributes:
+        endpoint: which; those that it named first were fetched.
+    """
+
+    endpoint: str
+
+
 class Resolver:
     """Asks the repositories of one allow-list."""
 
@@ -74,10 +85,11 @@ class Resolver:
         self._endpoints = tuple(dict.fromkeys(map(base_url, endpoints)))
         self._seconds = seconds
 
-    def resolve(self, alg: str, value: bytes) -> Iterator[Found | Silent]:
+    def resolve(self, alg: str, value: bytes) -> Iterator[Found | Silent | More]:
         """Each manifest that any repository on the list has for a soft binding.
 
-        A repository that gives no answer keeps nobody from asking the next.
+        A repository that gives no answer keeps nobody from asking the next; nor does
+        one that names what another has, and leaves no time to fetch it.
 
         Args:
             alg: such as `watermark.record.Mark.binding`.
@@ -87,25 +99,27 @@ class Resolver:
         for asked in self._endpoints:
             deadline = time.monotonic() + self._seconds
             try:
-                matches = self.by_binding(asked, alg, value)
+                matches = self.by_binding(asked, alg, value, results=FOLLOWED + 1)
             except (FetchError, VerificationError) as error:
                 yield Silent(asked, str(error)[:MAX_WHY])
                 continue
-            for match in matches:
+            for match in matches[:FOLLOWED]:
                 at = match.endpoint.rstrip("/") or asked
                 if at not in self._endpoints or (at, match.manifest_id) in seen:
                     continue
-                seen.add((at, match.manifest_id))
                 try:
                     store = self.manifest(at, match.manifest_id, until=deadline)
                 except TooSlow as error:
-                    yield Silent(at, str(error)[:MAX_WHY])
+                    yield Silent(asked, str(error)[:MAX_WHY])  # the time was its own
                     break
                 except (FetchError, VerificationError) as error:
                     yield Silent(at, str(error)[:MAX_WHY])
                     continue
+                seen.add((at, match.manifest_id))
                 if store is not None:
                     yield Found(at, match.manifest_id, store)
+            if len(matches) > FOLLOWED:
+                yield More(asked)
 
     def by_binding(
         self, endpoint: str, alg: str, value: bytes, *, results: int = FOLLOWED

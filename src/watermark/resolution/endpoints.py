@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,9 @@ from watermark.files import write_atomically
 FILE = "repositories.txt"  # in the home; one URL a line
 MAX_URL = 1024  # characters; what is asked for stands behind it
 MOST = 16  # repositories: each of them is asked about every mark
-_NEVER = frozenset(' "<>\\^`{|}')  # RFC 3986: stands in no URL
+# RFC 3986: what stands in no URL, and what parts a user, a query or a fragment from it.
+_NEVER = frozenset(' "<>\\^`{|}@?#')
+_USER = re.compile(r"//[^/]*@")  # a password may stand there: it is not said again
 
 
 def base_url(url: str) -> str:
@@ -26,8 +29,9 @@ def base_url(url: str) -> str:
         ValueError: it is no https URL, or holds a user, query or fragment.
     """
     if not _is_base(url):
+        shown = _USER.sub("//...@", url)[:200]
         raise ValueError(
-            f"found the repository {url[:200]!r}, expected an https URL without user, "
+            f"found the repository {shown!r}, expected an https URL without user, "
             "query and fragment (http for this machine alone, as http://localhost:8000)"
         )
     return url.rstrip("/")
@@ -84,8 +88,7 @@ def _is_base(url: str) -> bool:
     except ValueError:
         return False
     here = parts.scheme == "http" and _is_loopback(host)
-    extra = parts.query or parts.fragment or parts.username or parts.password
-    good = bool(host) and port != 0 and not extra and len(url) <= MAX_URL
+    good = bool(host) and port != 0 and len(url) <= MAX_URL
     return good and (parts.scheme == "https" or here)
 
 

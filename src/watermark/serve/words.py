@@ -67,6 +67,8 @@ REASONS = {
     "manifest-refused": "The manifest on file is not the one that its name says.",
     "mark-not-seen": "The manifest on file names a mark that was not found, or not "
     "looked for.",
+    "entry-unsigned": "The ledger has an entry for it that its log has not signed yet; "
+    "it counts as not there.",
     "same-words": "Its words are those of the text that was signed.",
     "other-words": "Its words are not all those of the text that was recorded: it was "
     "edited or added to since.",

@@ -21,6 +21,7 @@ from watermark.errors import WatermarkError
 
 PORTS = {"http": 80, "https": 443}
 MAX_URL = 2048
+MAX_HEAD = 1 << 20  # bytes of an answer beside its body: head, and marks of chunks
 
 
 class FetchError(WatermarkError):
@@ -86,7 +87,7 @@ def exchange(
         wire = _connected(host, port, scheme == "https", deadline, public_only)
         with wire:
             connection = http.client.HTTPConnection(host, port)
-            connection.sock = _Timed(wire, deadline)
+            connection.sock = _Timed(wire, deadline, limit + MAX_HEAD)
             method = "GET" if body is None else "POST"
             connection.request(method, target, body=body, headers=headers)
             answer = connection.getresponse()
@@ -179,22 +180,27 @@ class _Timed(io.RawIOBase):
     byte a second could keep a caller for hours.
     """
 
-    def __init__(self, wire: socket.socket, deadline: float) -> None:
-        self._wire, self._deadline = wire, deadline
+    def __init__(self, wire: socket.socket, deadline: float, most: int) -> None:
+        self._wire, self._deadline, self._left = wire, deadline, most
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._wire.settimeout(_left(self._deadline))
-        return self._wire.recv_into(buffer)
+        count = self._wire.recv_into(buffer)
+        # `http.client` reads without end where a chunk says that it has -1 bytes.
+        self._left -= count
+        if self._left < 0:
+            raise OSError("it sent more than was asked for")
+        return count
 
     def sendall(self, data: bytes) -> None:
         self._wire.settimeout(_left(self._deadline))
         self._wire.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Timed(self._wire, self._deadline))
+        return io.BufferedReader(_Timed(self._wire, self._deadline, self._left))
 
 
 def _content(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -121,8 +121,12 @@ class LedgerReader:
 
     def manifests_of(self, record_id: str) -> list[tuple[str, bytes]]:
         """Id and bytes of each manifest of a record, oldest first."""
-        found = self._manifests(schema.manifest.c.record_id == record_id)
+        found = self.logged_of(record_id)
         return [(row.manifest_id, store) for row, store in found]
+
+    def logged_of(self, record_id: str) -> list[tuple[Row, bytes]]:
+        """The entry that logged each manifest of a record, and the manifest's bytes."""
+        return self._manifests(schema.manifest.c.record_id == record_id)
 
     def personal(self, idx: int) -> dict[str, str]:
         """The clear values of the personal fields of entry `idx` that are still there.
@@ -304,11 +308,29 @@ class LedgerReader:
         try:
             proof.verify(row.body, verifier=self.verifier)
         except VerificationError as error:
-            raise LedgerCorrupt(
-                f"entry {row.idx} is not the one that was signed: {error}. Restore the "
-                "ledger from a backup"
-            ) from error
+            raise _not_signed(row, error) from error
         return proof
+
+    def signed(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of `rows` that the newest checkpoint covers; each is proved, as one.
+
+        Raises:
+            LedgerCorrupt: one is not the entry that was signed.
+        """
+        with self._database.reading() as connection:
+            head = self._head.read(connection)
+            covered = [row for row in rows if row.idx < head.size]
+            for row in covered:
+                ranges = merkle.inclusion_ranges(row.idx, head.size)
+                path = tree.hashes(connection, ranges)
+                leaf_hash = merkle.leaf_hash(row.body)
+                try:
+                    merkle.verify_inclusion(
+                        leaf_hash, row.idx, head.size, path, head.root
+                    )
+                except VerificationError as error:
+                    raise _not_signed(row, error) from error
+        return covered
 
     def consistency(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
         """Proof, for `merkle.verify_consistency`, that the first `old` are unchanged.
@@ -392,6 +414,13 @@ def _manifest(stored: dict[str, Any]) -> tuple[Row, bytes]:
             "were altered. Restore the ledger from a backup"
         )
     return row, data
+
+
+def _not_signed(row: Row, error: VerificationError) -> LedgerCorrupt:
+    return LedgerCorrupt(
+        f"entry {row.idx} is not the one that was signed: {error}. Restore the ledger "
+        "from a backup"
+    )
 
 
 def _size(connection: Connection, size: int | None) -> int:

@@ -42,8 +42,13 @@ class Estimate(Protocol):
     """What a template tells of a picture (`watermark.detectors.geometry`)."""
 
     @property
+    def flipped(self) -> bool:
+        """Whether left and right were swapped."""
+        ...
+
+    @property
     def degrees(self) -> float:
-        """The angle by which it was turned."""
+        """The angle by which it was turned then, clockwise."""
         ...
 
     def undo(
@@ -63,7 +68,8 @@ class Candidate:
         inside: (top, left, bottom, right), a part all of which is known; what is not
             known is filled.
         places: (down, across) in pixels, whole cells by which the known part may have
-            to be moved: each is one hypothesis.
+            to be moved: each is one hypothesis. None: they are more than `PLACES`, and
+            this is not to be tried.
         known: bool (height, width), where that is more than `inside`.
     """
 
@@ -117,6 +123,13 @@ class Candidate:
         moved = _placed(self.name, part, (top + down, left + across), (height, width))
         return self if moved is None else moved
 
+    def told(self) -> str:
+        """What happened, with the place of a part that is known alone."""
+        height, width = self.pixels.shape[:2]
+        if self.known is not None or self.inside == (0, 0, height, width):
+            return self.name
+        return f"{self.name} at {self.inside[1]}, {self.inside[0]}"
+
 
 def candidates(
     pixels: Pixels,
@@ -139,13 +152,16 @@ def candidates(
     size = pixels.shape[0], pixels.shape[1]
     frame = native or size
     fit = min(frame[0] / size[0], frame[1] / size[1])
+    scales = (fit * share for share in (1.0, *CUTS))
+    cuts = {(round(size[0] * s), round(size[1] * s)): None for s in scales}
+    cuts.pop(size, None)
     found = itertools.chain(
         _told(pixels, estimates[:ESTIMATES], frame),
         _mirrored(pixels),
-        _cut(pixels, frame, cell, 1.0) if size != frame else (),
+        _cut(pixels, frame, cell, size),
         [whole("resized", _resized(pixels, frame))] if size != frame else (),
         _turned(pixels, frame, cell),
-        *(_cut(pixels, frame, cell, fit * share) for share in (1.0, *CUTS)),
+        *(_cut(pixels, frame, cell, cut) for cut in cuts),
     )
     return itertools.islice(found, MOST)
 
@@ -168,7 +184,10 @@ def _told(
             _likeliest(*sides)
             for sides in zip(place, part.shape[:2], frame, strict=True)
         )
-        placed = _placed("template", part, (row, column), frame)
+        name = "template: " + "flipped, " * estimate.flipped
+        # Anticlockwise, as `_unturned` has it.
+        name += f"turned by {round(-estimate.degrees, 1) + 0.0} degrees"
+        placed = _placed(name, part, (row, column), frame)
         if placed is None:
             continue
         angle = math.radians(abs((estimate.degrees + 45) % 90 - 45))
@@ -177,11 +196,10 @@ def _told(
         known = np.zeros(frame, np.bool_)
         known[top:bottom, left:right] = True
         down, across = (math.ceil(side * full / 2) for side in part.shape[:2])
-        inside = (
-            *(max(top, row + down), max(left, column + across)),
-            min(bottom, row + part.shape[0] - down),
-            min(right, column + part.shape[1] - across),
-        )
+        top, left = max(top, row + down), max(left, column + across)
+        bottom = max(top, min(bottom, row + part.shape[0] - down))
+        right = max(left, min(right, column + part.shape[1] - across))
+        inside = top, left, bottom, right
         yield replace(placed, inside=inside, known=known if full else None)
 
 
@@ -257,37 +275,36 @@ def _unturned(
         return whole(name, shown)
     share = min(1.0, min(tall / height, wide / width) / scale / room)
     rows, columns = (math.ceil(side * (1 - share) / 2) for side in frame)
-    inside = rows, columns, height - rows, width - columns
+    inside = rows, columns, max(rows, height - rows), max(columns, width - columns)
     return Candidate(name, shown, inside, known=known)
 
 
 def _cut(
-    pixels: Pixels, frame: tuple[int, int], cell: int, scale: float
+    pixels: Pixels, frame: tuple[int, int], cell: int, cut: tuple[int, int]
 ) -> Iterator[Candidate]:
-    """Cut out anywhere, from a picture of the size `frame`; `scale` undoes a resizing.
+    """Cut out anywhere, of the size `cut`, from a picture of the size `frame`.
 
     One look at each of the grids that lie half a cell apart.
     """
-    height, width = pixels.shape[:2]
-    cut = round(height * scale), round(width * scale)
     room = frame[0] - cut[0], frame[1] - cut[1]
     if min(cut) < 1 or min(room) < 0 or max(room) < 1:
         return
-    part = pixels if cut == (height, width) else _resized(pixels, cut)
+    part = pixels if cut == pixels.shape[:2] else _resized(pixels, cut)
     name = f"cut to {cut[1]}x{cut[0]} pixels"
     for down, across in itertools.product(*(_grids(r, cell) for r in room)):
-        places = tuple(itertools.product(down[1], across[1]))
+        few = len(down[1]) * len(across[1]) <= PLACES
+        places = tuple(itertools.product(down[1], across[1])) if few else ()
         placed = _placed(name, part, (down[0], across[0]), frame)
-        if placed is not None and len(places) <= PLACES:
+        if placed is not None:
             yield replace(placed, places=places)
 
 
-def _grids(room: int, cell: int) -> list[tuple[int, list[int]]]:
+def _grids(room: int, cell: int) -> list[tuple[int, range]]:
     """(first place, whole cells from it) of each grid, of places from 0 to `room`."""
     half = cell // 2
     firsts = [0, half] if half and room >= half else [0]
     return [
-        (first, list(range(0, max(room + half // 2 - first, 0) + 1, max(cell, 1))))
+        (first, range(0, max(room + half // 2 - first, 0) + 1, max(cell, 1)))
         for first in firsts
     ]
 

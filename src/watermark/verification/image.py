@@ -118,9 +118,10 @@ def _power(looked: Sequence[str], setting: Setting) -> str:
     told = []
     if {"latent", "noise"} & {*looked}:
         told.append(
-            "outputs of this pipeline with this key, as they are, or after one of: a "
-            f"flip, a quarter turn, a turn by up to {DEGREES:g} degrees, a cut to "
-            f"{CUTS[-1]:.0%} of the sides or more, another size (most, not all)"
+            "outputs of this pipeline with this key, as they are; of its usual size, "
+            "also after one of: a flip, a quarter turn, a turn by up to "
+            f"{DEGREES:g} degrees, a cut to {CUTS[-1]:.0%} of the sides or more, "
+            "another size (most, not all)"
             if setting.effort in GEOMETRY
             else "unresized outputs of this pipeline with this key (after resizing, "
             "cropping or rotation: none; effort 'thorough' tries many)"
@@ -150,7 +151,7 @@ def _test(
         evidence = replace(
             evidence,
             payload=_read(evidence, score, setting),
-            detail=f"{evidence.detail}, {look.name}",
+            detail=f"{evidence.detail}, {frame.told() if frame else look.name}",
             codes=(*evidence.codes, *["other-geometry"] * look.changed),
         )
         before = best.get(record.test)

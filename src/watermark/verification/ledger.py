@@ -1,8 +1,9 @@
 """The ledger layer: records found by digest or by what the mark carries.
 
 An entry that no signed checkpoint covers counts as not there: whoever can write the
-database, and holds no log key, could have put it there. Where the ledger has no
-manifest for a mark, the repositories that the caller named are asked
+database, and holds no log key, could have put it there. Of each that counts the path to
+the signed root is checked, for it can decide a verdict, or accuse somebody. Where the
+ledger has no manifest for a mark, the repositories that the caller named are asked
 (`watermark.verification.repositories`).
 """
 
@@ -29,6 +30,28 @@ MOST_ENTRIES = 1000
 MOST_ASKED = 4  # mark ids of one content that other repositories are asked about
 
 
+class _Log:
+    """The entries that a ledger's newest checkpoint signs; each is proved once.
+
+    Attributes:
+        reader: the ledger.
+        unsigned: whether an entry was met that no checkpoint covers.
+    """
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self.reader, self.unsigned = reader, False
+        self._known: dict[tuple[int, bytes], bool] = {}
+
+    def signed(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of `rows` that are signed; `LedgerCorrupt` where one was rewritten."""
+        new = [row for row in rows if (row.idx, row.body) not in self._known]
+        self._known |= {(row.idx, row.body): False for row in new}
+        self._known |= {(row.idx, row.body): True for row in self.reader.signed(new)}
+        found = [row for row in rows if self._known[row.idx, row.body]]
+        self.unsigned |= len(found) < len(rows)
+        return found
+
+
 def look_up(
     asset: Asset,
     setting: Setting,
@@ -37,35 +60,36 @@ def look_up(
 ) -> None:
     """Records that the ledger knows by digest or by mark id, and their manifests."""
     hits: dict[str, str] = {}
-    if setting.ledger is not None:
-        _by_digest(asset, setting.ledger, hits)
+    log = None if setting.ledger is None else _Log(setting.ledger)
+    if log is not None:
+        _by_digest(asset, log, hits)
     asked: set[tuple[str, bytes]] = set()
     for evidence in list(found.evidence):
         if not decides(evidence, setting) or evidence.payload is None:
             continue
-        at_hand = setting.ledger is not None and _by_mark(
-            asset, setting, found, manifest, evidence, setting.ledger, hits
+        at_hand = log is not None and _by_mark(
+            asset, setting, found, manifest, evidence, log, hits
         )
         name = binding(evidence), evidence.payload
         if not at_hand and name not in asked and len(asked) < MOST_ASKED:
             asked.add(name)
             ask(asset, setting, found, manifest, evidence)
-    if setting.ledger is not None:
-        _tell(setting.ledger, hits, found)
+    if log is not None:
+        _tell(log, hits, found)
 
 
-def _by_digest(asset: Asset, ledger: LedgerReader, hits: dict[str, str]) -> None:
+def _by_digest(asset: Asset, log: _Log, hits: dict[str, str]) -> None:
     """Add the records of this very file or content to `hits`."""
     names = [(ASSET, asset.sha256)] if asset.sha256 else []
     names += [(CONTENT, digest) for digest in content_digests(asset)]
     for alg, digest in names:
         # The same few words may be in very many records.
-        rows = ledger.by_binding(alg, bytes.fromhex(digest), newest=MOST_ENTRIES)
+        rows = log.reader.by_binding(alg, bytes.fromhex(digest), newest=MOST_ENTRIES)
+        first: dict[str, Row] = {}
         for row in rows:
-            one = row.record.record_id
-            # It can decide a verdict by itself.
-            if one not in hits and ledger.proof_of(row) is not None:
-                hits[one] = f"by {alg}"
+            first.setdefault(row.record.record_id, row)
+        for row in log.signed([row for one, row in first.items() if one not in hits]):
+            hits[row.record.record_id] = f"by {alg}"
 
 
 def _by_mark(
@@ -74,13 +98,13 @@ def _by_mark(
     found: Findings,
     manifest: ManifestResult | None,
     mark: Evidence,
-    ledger: LedgerReader,
+    log: _Log,
     hits: dict[str, str],
 ) -> bool:
     """Add the records that a mark leads to; whether a manifest of theirs is at hand."""
     payload = mark.payload or b""
     known = [*hits, (manifest and manifest.record_id) or ""]
-    rows, every = _entries(ledger, binding(mark), payload, known)
+    rows, every = _entries(log, binding(mark), payload, known)
     records = {row.record.record_id: row.record for row in rows}
     candidates = ranked(asset, records.values())
     for one in candidates:
@@ -99,14 +123,14 @@ def _by_mark(
     return recover(asset, setting, found, manifest, mark, candidates)
 
 
-def _tell(ledger: LedgerReader, hits: Mapping[str, str], found: Findings) -> None:
+def _tell(log: _Log, hits: Mapping[str, str], found: Findings) -> None:
     """One evidence for each record that was found, or that there is none."""
-    signed = ledger.signed_size
     for record_id, how in hits.items():
-        rows = [row for row in ledger.by_record(record_id) if row.idx < signed]
-        if not rows:
+        rows = reversed(log.reader.by_record(record_id))
+        newest = next((row for row in rows if log.signed([row])), None)
+        if newest is None:
             continue
-        record = rows[-1].record
+        record = newest.record
         what = f"{record.kind} {record.origin} {record.created_at}"
         found.evidence.append(
             Evidence(
@@ -120,23 +144,31 @@ def _tell(ledger: LedgerReader, hits: Mapping[str, str], found: Findings) -> Non
         )
     if not hits:
         found.evidence.append(Evidence(layer="ledger", detector="ledger", state="none"))
+    if log.unsigned:
+        found.notes.append(
+            Reason(
+                "entry-unsigned",
+                "the ledger has an entry for this that no signed checkpoint covers: it "
+                "counts as not there until the log key signs it (Ledger.sign, or the "
+                "next append with that key)",
+            )
+        )
 
 
 def _entries(
-    ledger: LedgerReader, alg: str, value: bytes, known: Sequence[str]
+    log: _Log, alg: str, value: bytes, known: Sequence[str]
 ) -> tuple[list[Row], bool]:
     """The entries that a mark leads to, and whether these are all.
 
     If they are too many, those of the records `known` are among them nevertheless, so
     that nothing contradicts them for being old.
     """
-    rows = ledger.by_binding(alg, value, newest=MOST_ENTRIES + 1)
-    signed = ledger.signed_size
+    rows = log.reader.by_binding(alg, value, newest=MOST_ENTRIES + 1)
     if len(rows) <= MOST_ENTRIES:
-        return [row for row in rows if row.idx < signed], True
-    older = [row for record_id in known for row in ledger.by_record(record_id)]
+        return log.signed(rows), True
+    older = [row for record_id in known for row in log.reader.by_record(record_id)]
     rows += [row for row in older if (alg, value) in row.bindings]
-    found = {row.idx: row for row in rows[1:] if row.idx < signed}
+    found = {row.idx: row for row in log.signed(rows[1:])}
     return [found[idx] for idx in sorted(found)], False
 
 

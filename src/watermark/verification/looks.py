@@ -21,6 +21,7 @@ from watermark.schemes.signs import SignCode
 from watermark.verification.geometry import (
     ESTIMATES,
     MOST,
+    PLACES,
     Candidate,
     Pixels,
     candidates,
@@ -34,6 +35,8 @@ from watermark.verification.setting import (
     Setting,
     StartingInverter,
 )
+
+KEPT = 32  # codes: 3 MB each for latents of 262,144 numbers
 
 
 class Look(NamedTuple):
@@ -87,12 +90,14 @@ def _noise(pixels: Pixels, setting: Setting, files: Files) -> Iterator[Look | Re
 
 
 def _kept(make: Codes) -> Codes:
-    """Codes that are made once: most looks are of one shape."""
+    """Codes that are made once, `KEPT` at a time: most looks are of one shape."""
     made: dict[tuple[Any, ...], SignCode] = {}
 
     def code(record: KeyRecord, shape: tuple[int, ...]) -> SignCode:
         found = made.get((record.test, shape))
         if found is None:
+            if len(made) >= KEPT:
+                made.pop(next(iter(made)))
             found = made[record.test, shape] = make(record, shape)
         return found
 
@@ -183,6 +188,10 @@ def _changed(
     refused, tried = "", [0, 0]
     for candidate in candidates(pixels, native, estimates, cell):
         tried[0] += 1
+        if not candidate.places:
+            tried[1] += 1
+            refused = refused or f"{candidate.name} at more than {PLACES} places"
+            continue
         try:
             seen = look(candidate.pixels)
         except UnsupportedPipeline as error:  # a size that it cannot have made

@@ -156,10 +156,21 @@ def _manifests(
     asset: Asset, setting: Setting, record_id: str
 ) -> Iterator[tuple[str, ManifestResult]]:
     """Id and what was found of each manifest of a record, held against this content."""
-    if setting.ledger is None:
-        return
-    for name, store in setting.ledger.manifests_of(record_id):
+    for name, store in _on_file(setting, record_id):
         yield name, held_against(asset, setting, store)
+
+
+def _on_file(setting: Setting, record_id: str) -> Iterator[tuple[str, bytes]]:
+    """Id and bytes of each manifest of a record that the log signs.
+
+    One behind its newest checkpoint could make a conflict, or keep one from being told.
+    """
+    ledger = setting.ledger
+    if ledger is None:
+        return
+    for row, store in ledger.logged_of(record_id):
+        if ledger.signed([row]):
+            yield row.manifest_id, store
 
 
 def _compare_embedded(
@@ -178,9 +189,7 @@ def _compare_embedded(
     ids = [candidate.record.record_id for candidate in candidates]
     if named or manifest.record_id in ids:
         return True
-    if setting.ledger is None:
-        return False
-    on_file = (name for one in ids for name, _ in setting.ledger.manifests_of(one))
+    on_file = (name for one in ids for name, _ in _on_file(setting, one))
     if manifest.manifest_id in on_file:
         return True
     others = [

@@ -9,7 +9,8 @@ repository that lies can hold back, therefore, and no more.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from watermark.assets.loading import Asset
@@ -36,6 +37,23 @@ UNIQUE = 8  # bytes of a mark id that no two outputs share; a shorter one names 
 FROM_REPOSITORY, NOT_COMPARED = "from-repository", "not-compared"
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A manifest that counts, held against the content.
+
+    Attributes:
+        endpoint: whose answer it is.
+        manifest_id: its label.
+        evidence: what it is evidence of, if it fits.
+        seen: what came of the comparison; conflicts: it does not fit.
+    """
+
+    endpoint: str
+    manifest_id: str
+    evidence: Evidence
+    seen: Findings
+
+
 def ask(
     asset: Asset,
     setting: Setting,
@@ -54,7 +72,7 @@ def ask(
     inside = manifest if manifest and manifest.state in ("trusted", "valid") else None
     if inside and (binding(mark), mark.payload) in inside.soft_bindings:
         return  # nothing was stripped
-    from watermark.resolution.client import Silent
+    from watermark.resolution.client import FOLLOWED, More, Silent
 
     accepted: dict[str, tuple[str, ManifestResult]] = {}
     for answer in setting.resolver.resolve(binding(mark), mark.payload or b""):
@@ -62,19 +80,35 @@ def ask(
             detail = f"{answer.endpoint} gave no answer: {answer.why}"
             once(found.notes, Reason("repository-silent", detail))
             continue
+        if isinstance(answer, More):
+            detail = (
+                f"{answer.endpoint} has more than {FOLLOWED} manifests for this mark: "
+                "the others were not looked at"
+            )
+            once(found.notes, Reason("repository-more", detail))
+            continue
         result = _read(asset, setting, answer)
         wrong = _wrong(answer, result, mark)
         if wrong or result is None:
-            detail = f"{answer.manifest_id!r:.100} of {answer.endpoint}: {wrong}"
-            once(found.notes, Reason("repository-refused", detail))
+            _refuse(found, answer.manifest_id, answer.endpoint, wrong)
             continue
         accepted.setdefault(result.manifest_id, (answer.endpoint, result))
     if inside is not None:
         _compare_inside(found, inside, [result for _, result in accepted.values()])
         return
     exact = {n: one for n, one in accepted.items() if one[1].content_matches}
-    for endpoint, result in (exact or accepted).values():
-        _take(asset, setting, found, mark, endpoint, result)
+    _take(
+        found,
+        [
+            _held(asset, setting, found, mark, endpoint, result)
+            for endpoint, result in (exact or accepted).values()
+        ],
+    )
+
+
+def _refuse(found: Findings, name: str, endpoint: str, why: str) -> None:
+    detail = f"{name!r:.100} of {endpoint}: {why}"
+    once(found.notes, Reason("repository-refused", detail))
 
 
 def _read(asset: Asset, setting: Setting, answer: Found) -> ManifestResult | None:
@@ -109,23 +143,21 @@ def _compare_inside(
         once(found.conflicts, two_manifests(inside, [o.signer for o in others]))
 
 
-def _take(
+def _held(
     asset: Asset,
     setting: Setting,
     found: Findings,
     mark: Evidence,
     endpoint: str,
     result: ManifestResult,
-) -> None:
-    """Evidence of a manifest that counts, or the conflict that it makes."""
-    before = len(found.conflicts)
-    compare_bindings(setting, found, result)
-    compared = result.content_matches or _compare_picture(asset, found, mark, result)
-    if len(found.conflicts) > before:
-        return
+) -> _Held:
+    """Hold a manifest that counts against this content."""
+    seen = Findings(evidence=found.evidence, frames=found.frames)
+    compare_bindings(setting, seen, result)
+    compared = result.content_matches or _compare_picture(asset, seen, mark, result)
     if result.content_matches:
         once(
-            found.notes,
+            seen.notes,
             Reason("same-content", "the content is the one that was signed"),
         )
     state, codes = "recovered", (*result.codes, FROM_REPOSITORY)
@@ -134,18 +166,38 @@ def _take(
         if len(mark.payload or b"") < UNIQUE:
             state = "candidate"
     known = (result.record_id,) if state == "recovered" and result.record_id else ()
-    one = replace(
+    evidence = replace(
         manifest_evidence(result, state),
         codes=codes,
         record_ids=known,
         detail=f"{result.manifest_id}, from {endpoint}",
     )
-    if one not in found.evidence:  # another mark led there
-        found.evidence.append(one)
+    return _Held(endpoint, result.manifest_id, evidence, seen)
+
+
+def _take(found: Findings, answers: Sequence[_Held]) -> None:
+    """Evidence of the manifests that fit, or the conflict where none of them does.
+
+    One mark id may be of several outputs: a seed was used twice, or the mark is short.
+    Then a manifest that does not fit is of another of them, and accuses nobody.
+    """
+    fits = any(not one.seen.conflicts for one in answers)
+    for one in answers:
+        if not one.seen.conflicts:
+            for note in one.seen.notes:
+                once(found.notes, note)
+            if one.evidence not in found.evidence:  # another mark led there
+                found.evidence.append(one.evidence)
+        elif fits or one.evidence.state == "candidate":
+            why = "; ".join(reason.detail for reason in one.seen.conflicts)
+            _refuse(found, one.manifest_id, one.endpoint, f"it is of another: {why}")
+        else:
+            for reason in one.seen.conflicts:
+                once(found.conflicts, reason)
 
 
 def _compare_picture(
-    asset: Asset, found: Findings, mark: Evidence, result: ManifestResult
+    asset: Asset, seen: Findings, mark: Evidence, result: ManifestResult
 ) -> bool:
     """Whether a picture was compared with the fingerprint in its manifest.
 
@@ -154,16 +206,12 @@ def _compare_picture(
     kept = [value for name, value in result.soft_bindings if name == FINGERPRINT]
     if asset.kind != "image" or not kept:
         detail = "the repository's manifest does not say what its content is like"
-        once(found.notes, Reason("content-not-compared", detail))
+        once(seen.notes, Reason("content-not-compared", detail))
         return False
     records = [
         Record(kind="image", provider=result.signer, fingerprint=value)
         for value in kept
     ]
-    seen = Findings(frames=found.frames)
+    before = len(seen.notes)
     compare(asset, mark, records, seen)
-    for reason in seen.conflicts:
-        once(found.conflicts, reason)
-    for reason in seen.notes:
-        once(found.notes, reason)
-    return not seen.notes
+    return len(seen.notes) == before
