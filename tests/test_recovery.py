@@ -87,6 +87,19 @@ def test_a_manifest_of_somebody_else_is_a_conflict_that_names_both(
     assert "'Bystander'" in reason.detail
 
 
+def test_an_editor_who_names_our_manifest_as_parent_is_no_conflict(
+    w: Watermark, other: Watermark
+) -> None:
+    with pytest.warns(UserWarning, match="no mark"):
+        edited = other.embed(w.embed(saved(photo(2))).data, mark=False)
+        again = other.embed(edited.data, mark=False)
+
+    for claimed in (edited, again):
+        report = w.verify(claimed.data)
+        assert report.verdict == Verdict.MARKED
+        assert "two-manifests" not in codes(report)
+
+
 def test_signing_again_under_the_mark_is_no_conflict(
     w: Watermark, other: Watermark
 ) -> None:

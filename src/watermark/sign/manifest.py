@@ -74,6 +74,8 @@ class ManifestResult:
         timestamp: ``trusted``: of an authority that leads to an anchor. ``untrusted``:
             there is one, and its time says nothing. ``none``.
         manifest_id: label of the active manifest.
+        parents: labels of the manifests of what this was made from by editing, the
+            nearest first (C2PA 2.4, ``parentOf``).
         codes: C2PA's codes of what failed, unchanged; ``general.error`` where the
             file could not be read at all.
         soft_bindings: algorithm and value of each soft binding.
@@ -93,6 +95,7 @@ class ManifestResult:
     signed_at: str | None = None
     timestamp: Stamped = "none"
     manifest_id: str = ""
+    parents: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     soft_bindings: tuple[tuple[str, bytes], ...] = ()
     source_types: tuple[str, ...] = ()
@@ -130,7 +133,8 @@ def parse(report: str, *, in_text: bool = False) -> ManifestResult:
     data = _signers_alone(data)
     if in_text:
         data = _without_location(data)
-    return _judged(data, _claimed(label, active))
+    claimed = replace(_claimed(label, active), parents=_parents(data, label))
+    return _judged(data, claimed)
 
 
 def results(report: str, *, in_text: bool = False) -> Results:
@@ -232,6 +236,19 @@ def _claimed(label: str, active: dict[str, Any]) -> ManifestResult:
         source_types=tuple(dict.fromkeys(_source_types(assertions)))[:MAX_ITEMS],
         record_id=_record_id(assertions),
     )
+
+
+def _parents(data: Any, label: str) -> tuple[str, ...]:
+    found = [label]
+    for one in found:  # it grows: the parents of parents
+        for each in _dicts(_get(_get(_get(data, "manifests"), one), "ingredients")):
+            above = _text(_get(each, "active_manifest"))
+            if each.get("relationship") != "parentOf" or not above or above in found:
+                continue
+            if len(found) > MAX_ITEMS:
+                return tuple(found[1:])
+            found.append(above)
+    return tuple(found[1:])
 
 
 def _judged(data: Any, claimed: ManifestResult) -> ManifestResult:

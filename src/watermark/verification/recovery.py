@@ -183,14 +183,15 @@ def _compare_embedded(
 ) -> bool:
     """Whether the manifest in the file is of a record that the mark leads to.
 
-    One that names the mark knows of it, whoever signed it: so does who signs again.
+    One that names the mark knows of it, whoever signed it: so does who signs again. So
+    does one whose parent is on file: an editor need not know our marks.
     """
     named = (binding(mark), mark.payload) in manifest.soft_bindings
     ids = [candidate.record.record_id for candidate in candidates]
     if named or manifest.record_id in ids:
         return True
     on_file = (name for one in ids for name, _ in _on_file(setting, one))
-    if manifest.manifest_id in on_file:
+    if not edited(manifest).isdisjoint(on_file):
         return True
     others = [
         result.signer
@@ -201,6 +202,12 @@ def _compare_embedded(
     if others:
         found.conflicts.append(two_manifests(manifest, others))
     return bool(others)
+
+
+def edited(inside: ManifestResult) -> set[str]:
+    """Ids of the manifest in the file, and of those that it says it was edited from."""
+    sound = inside.state in ("trusted", "valid")
+    return {inside.manifest_id, *(inside.parents if sound else ())}
 
 
 def two_manifests(inside: ManifestResult, others: Sequence[str]) -> Reason:

@@ -23,6 +23,7 @@ from watermark.verification.content import compare
 from watermark.verification.manifest import manifest_evidence
 from watermark.verification.recovery import (
     compare_bindings,
+    edited,
     held_against,
     is_signed,
     once,
@@ -137,7 +138,7 @@ def _compare_inside(
     found: Findings, inside: ManifestResult, others: list[ManifestResult]
 ) -> None:
     """Hold the manifest in the file against those that its mark leads to."""
-    if inside.manifest_id in [other.manifest_id for other in others]:
+    if not edited(inside).isdisjoint(other.manifest_id for other in others):
         return
     if others:
         once(found.conflicts, two_manifests(inside, [o.signer for o in others]))
