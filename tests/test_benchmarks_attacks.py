@@ -136,6 +136,18 @@ def test_text_attacks_do_what_they_say() -> None:
     assert sum(a != b for a, b in zip(changed, words, strict=True)) > 0.8 * len(words)
 
 
+def test_every_slip_of_the_finger_and_every_other_word_is_another() -> None:
+    rng = np.random.default_rng(4)
+    slips = [text._mistyped(word, rng) for word in ["qp", "Pq", "az", "lm"] * 200]
+
+    assert all(
+        slip != word
+        for slip, word in zip(slips, ["qp", "Pq", "az", "lm"] * 200, strict=True)
+    )
+    for word in SOURCES.words:
+        assert word not in {SOURCES.alike(" " + word, rng).strip() for _ in range(20)}
+
+
 @pytest.mark.models
 def test_the_model_rewrites_only_what_is_chosen() -> None:
     from benchmarks.language import Language

@@ -206,6 +206,51 @@ def test_what_has_no_score_is_not_found() -> None:
     assert "null" not in alone
 
 
+def test_scores_without_a_fit_are_an_empty_cell_and_no_zero() -> None:
+    def one() -> Row:
+        return {"score": 9.0, "others": [1.0, 1.0], "log10_p": 0.0}
+
+    rows: list[Row] = [{"attacks": {"flat": one()}} for _ in range(3)]
+    fit(rows)
+
+    assert [row["attacks"] for row in rows] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        None,
+        [[1.0], [2.0]],
+        [[1.0, 2.0]],
+        [[1.0, 2.0], [1.0, "3"]],
+        [[1.0, 2.0], [1.0, float("nan")]],
+        [[1.0, 2.0], [1.0, 10**400]],
+        [[1.0, 2.0], [1.0, True]],
+        [[1.0, 2.0], 7],
+    ],
+)
+def test_what_a_child_calls_scores_is_checked(scores: object) -> None:
+    whole = [[1.0, None], [2, 3.0]]
+    assert outside.checked(whole, 2, 2) == whole
+    with pytest.raises(Failed, match="score"):
+        outside.checked(scores, 2, 2)
+
+
+def test_a_child_that_opens_with_something_else_is_a_row(
+    toolkit: Toolkit, tmp_path: Path
+) -> None:
+    script = tmp_path / "odd.py"
+    script.write_text(
+        "PACKAGES = SCHEMES = ()\nclass Toolkit:\n    def __init__(self, folder): ...\n"
+    )
+    odd = dataclasses.replace(toolkit, script=str(script.with_suffix("")))
+    spec = Outside(Words(), odd).spec(Options())
+
+    assert spec.peers == ()
+    with pytest.raises(Failed, match="expected versions and schemes"):
+        outside._sorted(toolkit, {"versions": [], "schemes": {}})
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [

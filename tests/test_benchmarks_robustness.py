@@ -13,12 +13,13 @@ from benchmarks.__main__ import main
 from benchmarks.attacks import forgery
 from benchmarks.diffusion.found import load_pipeline
 from benchmarks.options import MODELS, Options, Unavailable
-from benchmarks.robustness import html, image_studio, runner, summary
+from benchmarks.robustness import fitted, html, image_studio, runner, summary
 from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import RING, ImageSuite
 from benchmarks.robustness.inversion import Inversion
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.text import TextSuite
+from scipy.stats import kstest
 
 ARGUMENTS = ("robustness", "--suite", "audio", "--samples", "1", "--workers", "1")
 
@@ -225,6 +226,69 @@ def test_tree_ring_alone_has_no_threshold() -> None:
     assert "no pictures" in rows[RING][0]["failed"]
 
 
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
+    class Broken(Failing):
+        def sample(self, subject: str, index: int) -> Row:
+            raise OSError("two\nlines" if index else "no weights")
+
+    options = Options(work=tmp_path, workers=1)
+    spec = Broken().spec(options)
+    broken, _ = runner.run(Broken(), spec, ["good"], 2, options)
+    rows, new = runner.run(Failing(), spec, ["good"], 3, options)
+    again, none = runner.run(Broken(), spec, ["good"], 3, options)
+
+    assert [row["failed"] for row in broken["good"]] == [
+        "OSError: no weights",
+        "OSError: two lines",  # a cell of a table has one
+    ]
+    assert (new, none) == (3, 0)
+    assert again == rows
+    assert not [row for row in rows["good"] if "failed" in row]
+
+
+def test_the_rows_that_are_written_are_those_of_the_run(tmp_path: Path) -> None:
+    options = Options(work=tmp_path, workers=1, suites=("video",), only=("frozen",))
+    other = dataclasses.replace(options, seed=9, samples=2)
+    options = dataclasses.replace(options, samples=1)
+    found = {}
+    for one in (options, other, options):
+        results = [result.to_dict() for result in robustness.run(one)]
+        robustness.write(tmp_path / "out", results, one)
+        lines = (tmp_path / "out" / "robustness-video.jsonl").read_text().splitlines()
+        head, *rows = map(json.loads, lines)
+        assert head["seed"] == one.seed
+        assert [row["id"] for row in rows] == [f"noise/{i}" for i in range(one.samples)]
+        found.setdefault(one.seed, []).append(rows)
+
+    assert found[0][0] == found[0][1]
+    assert found[0][0][0] != found[9][0][0]
+
+
+def test_attacks_together_are_those_that_all_went_through() -> None:
+    spec = Spec(
+        name="pictures",
+        schemes=("one", "two", "searched"),
+        unavailable={},
+        attacks={a: (a, None) for a in ("none", "hard", "forged")},
+        forged=frozenset({"forged"}),
+        apart=frozenset({"searched"}),
+        identity={},
+    )
+    yes, no = {"log10_p": -9.0}, {"log10_p": 0.0}
+    rows: dict[str, list[Row]] = {
+        "one": [{"attacks": {"none": yes, "hard": no, "forged": yes}, "quality": {}}],
+        "two": [{"attacks": {"none": yes}, "quality": {}}],
+        "searched": [{"attacks": {"hard": yes}, "quality": {}}],
+    }
+    roc = summary.part(spec, rows, 1, 3).plots[-1]
+
+    assert [(name, points[0][1]) for name, points in roc.curves] == [
+        ("one", 0.0),  # at 1e-10
+        ("two", 0.0),
+    ]
+    assert [points[-1][1] for _, points in roc.curves] == [1.0, 1.0]
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     class Stopped(Failing):
         def sample(self, subject: str, index: int) -> Row:
@@ -271,6 +335,28 @@ def test_tree_rings_threshold_is_fitted_to_the_other_pictures() -> None:
 
     assert near > -1
     assert far < -5
+    # What another scheme left is judged by the fit to the rest.
+    nulls = [row["attacks"]["none"]["null"] for row in own]
+    assert nulls == pytest.approx(
+        [
+            fitted.held_out([-r["attacks"]["none"]["distance"] for r in others], i)
+            for i in range(2)
+        ]
+    )
+
+
+def test_a_fit_to_few_claims_little_and_what_was_held_out_is_uniform() -> None:
+    rng = np.random.default_rng(3)
+    (few,), (many,) = (
+        fitted.log10_tails([6.0], rng.normal(0, 1, n).tolist()) for n in (4, 4000)
+    )
+    null = rng.normal(5, 2, 300).tolist()
+    held = [10 ** (fitted.held_out(null, i) or 0.0) for i in range(len(null))]
+
+    assert few > -4
+    assert many < -8
+    assert kstest(held, "uniform").pvalue > 0.01
+    assert fitted.held_out([1.0, 2.0], 0) is None
 
 
 def test_specs_say_what_decides_their_rows() -> None:

@@ -103,7 +103,7 @@ def table(
 
     Args:
         donor: another file that the same provider signed.
-        older: an earlier version of the file, signed for other content.
+        older: an earlier version of the file, as the same provider signed it.
         resigned: signs a file with the attacker's key.
     """
 

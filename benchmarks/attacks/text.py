@@ -52,10 +52,9 @@ def _mistyped(word: str, rng: Rng) -> str:
         return word[: i + 1] + word[i:]
     if kind == 2:
         return word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-    row = next((row for row in ROWS if word[i].lower() in row), word[i])
-    beside = row[
-        max(0, row.find(word[i].lower()) + int(rng.choice((-1, 1)))) % len(row)
-    ]
+    row = next((row for row in ROWS if word[i].lower() in row), ROWS[0])
+    at = row.find(word[i].lower()) + int(rng.choice((-1, 1)))
+    beside = row[at if 0 <= at < len(row) else 1 if at < 0 else -2]
     return word[:i] + beside + word[i + 1 :]
 
 
@@ -143,7 +142,8 @@ class Sources:
         bare = word.strip()
         rank = self.ranks.get(bare.strip(".,;:!?()\"'").lower(), len(self.words) - 1)
         low = max(0, rank - BAND)
-        found = self.words[int(rng.integers(low, min(len(self.words), rank + BAND)))]
+        at = int(rng.integers(low, min(len(self.words), rank + BAND + 1) - 1))
+        found = self.words[at + (at >= rank)]  # any but this one
         found = found.capitalize() if bare[:1].isupper() else found
         tail = bare[len(bare.rstrip(".,;:!?)")) :]
         return word[: len(word) - len(bare)] + found + tail

@@ -13,6 +13,7 @@ stopped goes on.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import ImageSuite
 from benchmarks.robustness.outside import Outside
 from benchmarks.robustness.outside_toolkits import MARKDIFFUSION, MARKLLM
-from benchmarks.robustness.spec import Spec
+from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.suite import Suite, asked, short
 from benchmarks.robustness.text import TextSuite
 from benchmarks.robustness.video import VideoSuite
@@ -66,7 +67,9 @@ def run(options: Options) -> list[Result]:
         rows, new = runner.run(suite, spec, subjects[name], count, options)
         suite.finish(rows)
         part: Part = suite.part(spec, rows, count, new)
-        results.append(Result.of(f"robustness-{name}", [part], seed=options.seed))
+        title = f"robustness-{name}"
+        kept = _keep(options.work, title, rows, spec, options.seed)
+        results.append(Result.of(title, [part], seed=options.seed, rows=kept))
     return results
 
 
@@ -121,17 +124,15 @@ def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) 
     """What `report.write` writes, the rows, and one page to look at."""
     report.write(folder, results)
     for data in results:
-        name = data["name"]
-        for path in sorted(options.work.glob(f"{name}-*.jsonl"))[-1:]:
-            head = {
-                "machine": data["machine"],
-                "commit": commit(),
-                **data["parameters"],
-            }
-            target = folder / f"{name}.jsonl"
-            with target.open("w", encoding="utf-8") as out, path.open() as rows:
-                out.write(json.dumps(head) + "\n")
-                shutil.copyfileobj(rows, out)
+        name, parameters = data["name"], data["parameters"]
+        if data["skipped"]:
+            continue
+        head = {"machine": data["machine"], "commit": commit(), **parameters}
+        path = _rows_file(options.work, name, parameters["rows"])
+        target = folder / f"{name}.jsonl"
+        with target.open("w", encoding="utf-8") as out, path.open() as rows:
+            out.write(json.dumps(head) + "\n")
+            shutil.copyfileobj(rows, out)
     found = [
         json.loads(p.read_text()) for p in sorted(folder.glob("robustness-*.json"))
     ]
@@ -139,10 +140,37 @@ def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) 
     (folder / "robustness.html").write_text(page, encoding="utf-8")
 
 
+def _keep(
+    work: Path, title: str, rows: Mapping[str, Sequence[Row]], spec: Spec, seed: int
+) -> str:
+    """The rows that the tables count, in a file of the work folder.
+
+    With what `finish` wrote into them, in an order that does not depend on processes.
+
+    Returns:
+        What decides them, digested: a name that other runs do not have.
+    """
+    counts = {subject: len(found) for subject, found in rows.items()}
+    decided = json.dumps([spec.identity, seed, counts], sort_keys=True)
+    name = hashlib.sha256(decided.encode()).hexdigest()[:16]
+    with _rows_file(work, title, name).open("w", encoding="utf-8") as out:
+        for subject, found in rows.items():
+            for i, row in enumerate(found):
+                out.write(json.dumps({"id": f"{subject}/{i}", **row}) + "\n")
+    return name
+
+
+def _rows_file(work: Path, title: str, name: str) -> Path:
+    return work / f"{title}-{name}.rows"
+
+
 def commit() -> str:
-    """The checkout's commit, or "" outside one."""
+    """The checkout's commit, "-dirty" where files were changed, or "" outside one."""
     folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    command = [
+        *("git", "-C", str(folder), "describe", "--always", "--dirty"),
+        *("--abbrev=40", "--exclude", "*"),
+    ]
     try:
         return subprocess.run(
             command, capture_output=True, check=True, text=True

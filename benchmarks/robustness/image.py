@@ -19,6 +19,7 @@ from benchmarks.diffusion import dwtdct, features, peers
 from benchmarks.diffusion.pixel import psnr, ssim
 from benchmarks.journal import code_version
 from benchmarks.options import Options, Unavailable, weights_sha256
+from benchmarks.robustness import fitted
 from benchmarks.robustness.image_marks import (
     DWT,
     NOISE,
@@ -32,8 +33,7 @@ from benchmarks.robustness.image_marks import (
 from benchmarks.robustness.image_studio import FULL, PROMPTS, QUICK, Pixels, Studio
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.suite import Marks, generator, kept
-from watermark import invert, verification
-from watermark.detectors.foreign.tree_ring import Fitted
+from watermark import invert, pipelines, verification
 
 __all__ = ["FULL", "QUICK", "RING", "ImageSuite", "ImageWorker", "Pixels"]
 
@@ -64,11 +64,13 @@ class ImageSuite(Marks):
             forged=frozenset(a.name for a in table.values() if a.forges),
             identity={
                 "code": code_version(
-                    (*peers.MODULES, invert, verification),
+                    (*peers.MODULES, invert, pipelines, verification),
                     *(f"diffusion/{n}.py" for n in ("peers", "prc", "dwtdct")),
+                    *(f"diffusion/{n}.py" for n in ("features", "found", "pixel")),
                     *(f"attacks/{n}.py" for n in ("image", "forgery")),
                     *(f"robustness/{n}.py" for n in ("image", "image_marks")),
                     *(f"robustness/{n}.py" for n in ("image_studio", "inversion")),
+                    "robustness/fitted.py",
                 ),
                 "model": sha256,
                 "shown": {
@@ -78,6 +80,7 @@ class ImageSuite(Marks):
                 },
             },
             payloads=frozenset(OURS),
+            apart=frozenset({SEARCHED}),
             notes=(
                 "Pictures: the same draws of noise and prompts for every scheme; "
                 "inversion knows no prompt and guidance 1. One key for each scheme.",
@@ -86,9 +89,11 @@ class ImageSuite(Marks):
                 f"{SHADING}: with its nonce frozen, so that all pictures share one "
                 "stream of signs, which anyone can learn from them. As published it "
                 "has a nonce for each, and nothing finds that again.",
-                f"{RING}: its distance has no p-value; the threshold is a normal fit "
-                "to the other schemes' pictures after the same attack, so that 1e-6 "
-                "is an extrapolation.",
+                f"{RING}: its distance has no p-value; p is by a normal fit to the "
+                "other schemes' pictures after the same attack (Student's t), so that "
+                "1e-6 is an extrapolation. Without the key: those pictures, each by "
+                "the fit to the rest.",
+                f"{DWT} has no key: without it, the unmarked pictures are read.",
                 "PSNR and SSIM: of marks that change a picture, against the unmarked. "
                 "Feature distance: the energy distance of the marked pictures and the "
                 "unmarked ones of the same draws, by channel means and deviations of "
@@ -109,13 +114,18 @@ class ImageSuite(Marks):
         """Tree-Ring's distances to p-values, and the sets' feature distances."""
         good = [r for s in rows if s != RING for r in rows[s] if "failed" not in r]
         for i, row in enumerate(rows.get(RING, [])):
-            for attack, found in row.get("attacks", {}).items():
+            attacked = row.get("attacks", {})
+            for attack, found in list(attacked.items()):
                 others = [r["attacks"].get(attack, {}).get("distance") for r in good]
-                null = [d for d in others if d is not None]
-                if len(null) < 2:
-                    rows[RING][i] = {"failed": f"{RING} alone: no pictures to fit to"}
-                    break
-                found["log10_p"] = Fitted.of(null).log10_tail(found["distance"])
+                null = [-d for d in others if d is not None]  # near is marked
+                if fitted.can_be_fitted(null):
+                    (tail,) = fitted.log10_tails([-found["distance"]], null)
+                    found["log10_p"] = tail
+                    found["null"] = fitted.held_out(null, i % len(null))
+                else:
+                    del attacked[attack]
+            if "failed" not in row and not attacked:
+                rows[RING][i] = {"failed": f"{RING} alone: no pictures to fit to"}
         for found in rows.values():
             seen = [r for r in found if "failed" not in r and "features" in r]
             if len(seen) > 1:

@@ -32,6 +32,7 @@ from watermark.api import Watermark
 
 CONTAINERS = {"PNG": "png", "JPEG": "jpeg", "WebP": "webp"}
 SIDE = 384
+EDITED = (96, 96, 192, 192)  # what changed since the older version was signed
 
 
 class MetadataSuite:
@@ -132,7 +133,10 @@ class MetadataWorker:
         """One file and what becomes of it."""
         rng = generator(self.options, subject, index)
         form = CONTAINERS[subject]
-        data, donor, older = (self._signed(_picture(rng), form) for _ in range(3))
+        first, another = _picture(rng), _picture(rng)
+        last = first.copy()
+        last.paste(another.crop(EDITED), EDITED)
+        data, donor, older = (self._signed(p, form) for p in (last, another, first))
         signed = _pixels(data)
         table = attacks.table(donor, older, lambda d, _: self._stolen(d, form))
         found: dict[str, Any] = {}

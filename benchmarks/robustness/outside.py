@@ -10,31 +10,28 @@
 draws and attacks, by a child process in the toolkit's environment. Where there is no
 such environment, or a scheme cannot be loaded there, a row says so.
 
-Their scores are taken at a realised rate: the tail of a normal that is fitted, for each
-attack, to the scores of the same things under other keys. Far out that is an
-extrapolation, widened by what a fit to so few leaves open (Student's t). What a
-toolkit states as a p-value itself is only told under a key that did not mark the thing
-(``null``), where it shows what it is worth.
+Their scores are taken at a realised rate: by a fit, for each attack, to the scores of
+the same things under other keys (`benchmarks.robustness.fitted`). What a toolkit states
+as a p-value itself is only told under a key that did not mark the thing (``null``),
+where it shows what it is worth; where it states none, ``null`` is a score under another
+key by the fit to the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student
-
 from benchmarks.attacks import Attack
 from benchmarks.journal import code_version
 from benchmarks.options import Options, seeded
 from benchmarks.report import Part
+from benchmarks.robustness import fitted
 from benchmarks.robustness.outside_child import Child, Failed
-from benchmarks.robustness.outside_toolkits import Toolkit, log10
+from benchmarks.robustness.outside_toolkits import Toolkit
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.suite import Suite, Worker, generator
 
@@ -42,6 +39,7 @@ HERE = Path(__file__).parent
 ANSWERS = HERE / "outside_answers.py"
 OTHERS = 4  # keys that did not mark a thing
 AT_ONCE = 8  # things in a question, which has a time limit
+HUGE = 1e300  # no score is so large
 
 
 class Outside:
@@ -59,7 +57,10 @@ class Outside:
             self.names, unusable = _sorted(self.toolkit, opened)
         except Failed as error:
             self.names, unusable = {}, {self.toolkit.name: str(error)}
-        files = ("outside", "outside_toolkits", "outside_answers", self.toolkit.script)
+        files = (
+            *("outside", "outside_toolkits", "outside_answers", "fitted"),
+            self.toolkit.script,
+        )
         # Whether the toolkit is there or not, rows that are on file stay good.
         version = code_version((), *(str(HERE / f"{name}.py") for name in files))
         return dataclasses.replace(
@@ -125,6 +126,8 @@ class OutsideWorker:
                 "prompt": toolkit.prompt(index),
             }
         )
+        if not isinstance(made.get("thing"), str):
+            raise Failed(f"marked nothing: answered {sorted(made)}, expected a thing")
         thing = toolkit.ours(made["thing"])
         attacks: Mapping[str, Attack[Any]] = self.worker.attacks
         changed = [
@@ -146,7 +149,8 @@ class OutsideWorker:
         for start in range(0, len(changed), AT_ONCE):
             few = [self.toolkit.theirs(c) for c in changed[start : start + AT_ONCE]]
             asked = {"do": "score", "scheme": scheme, "keys": keys, "things": few}
-            found += zip(*child.ask(asked)["scores"], strict=True)
+            scores = checked(child.ask(asked).get("scores"), len(keys), len(few))
+            found += zip(*scores, strict=True)
         return found
 
     def _key(self, subject: str, index: int, place: int) -> int:
@@ -184,16 +188,38 @@ def _sorted(
     """Subjects that can be measured, and why others cannot.
 
     Their names say the version: rows of another one are other rows.
+
+    Raises:
+        Failed: it says no version, or no schemes.
     """
-    version = opened["versions"][toolkit.name.lower()]
-    full = {
-        scheme: f"{toolkit.name}-{version}-{scheme}" for scheme in opened["schemes"]
-    }
-    reasons = opened["schemes"].items()
+    versions, schemes = opened.get("versions"), opened.get("schemes")
+    if not isinstance(versions, dict) or not isinstance(schemes, dict):
+        raise Failed(f"opened with {sorted(opened)}, expected versions and schemes")
+    version = versions.get(toolkit.name.lower(), "of no version")
+    full = {scheme: f"{toolkit.name}-{version}-{scheme}" for scheme in schemes}
+    reasons = schemes.items()
     return (
         {full[s]: s for s, why in reasons if why is None and s in toolkit.schemes},
-        {full[s]: why for s, why in reasons if why is not None},
+        {full[s]: str(why) for s, why in reasons if why is not None},
     )
+
+
+def checked(scores: Any, keys: int, things: int) -> list[list[float | None]]:
+    """What a child calls its scores.
+
+    Raises:
+        Failed: not a finite number or null for every key and thing.
+    """
+    rows: list[Any] = [None]
+    if isinstance(scores, list) and len(scores) == keys:
+        rows = scores
+    for row in rows:
+        if not isinstance(row, list) or len(row) != things:
+            raise Failed(f"scores of another shape than {keys} keys, {things} things")
+        for one in row:
+            if one is not None and not (type(one) in (int, float) and abs(one) < HUGE):
+                raise Failed(f"a score is {str(one)[:40]!r}, expected a finite number")
+    return rows
 
 
 def measured(
@@ -215,15 +241,22 @@ def measured(
 
 
 def fit(rows: Sequence[Row]) -> None:
-    """Writes log10 p into the rows of one subject."""
+    """Writes log10 p into the rows of one subject.
+
+    An attack after which there are scores, and no fit for them, is taken out: its cell
+    stays empty. Where the detector cannot say, nothing is found.
+    """
     good = [row["attacks"] for row in rows if "failed" not in row]
-    for attack in good[0] if good else ():
+    for attack in list(good[0]) if good else ():
         found = [row[attack] for row in good]
         null = [s for one in found for s in one["others"] if s is not None]
-        if len(set(null)) < 2:
+        said = [one for one in found if one["score"] is not None]
+        if not fitted.can_be_fitted(null):
+            for row in good if said else ():
+                del row[attack]
             continue
-        mean, deviation, n = np.mean(null), np.std(null, ddof=1), len(null)
-        for one in found:
-            if one["score"] is not None:
-                away = (one["score"] - mean) / (deviation * math.sqrt(1 + 1 / n))
-                one["log10_p"] = log10(float(student.sf(away, n - 1)))
+        tails = fitted.log10_tails([one["score"] for one in said], null)
+        for place, (one, tail) in enumerate(zip(said, tails, strict=True)):
+            one["log10_p"] = tail
+            if "null" not in one:
+                one["null"] = fitted.held_out(null, OTHERS * place % len(null))

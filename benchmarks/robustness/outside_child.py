@@ -121,7 +121,7 @@ class Child:
             raise Failed(f"died: {words}")
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             self.stop()

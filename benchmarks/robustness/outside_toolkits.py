@@ -18,8 +18,9 @@ from benchmarks.diffusion.found import CLASSES, PROMPT
 from benchmarks.language import PROMPTS
 from benchmarks.options import Options
 from benchmarks.robustness import image, text
+from benchmarks.robustness.fitted import LEAST, log10
 
-LEAST, MOST = 1e-300, 1 - 2.0**-53  # p-values that have a quantile
+MOST = 1 - 2.0**-53  # LEAST to MOST: p-values that have a quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,6 @@ def as_it_is(score: Any) -> Any:
 def quantile(p: float) -> float:
     """The normal quantile of a p-value."""
     return float(norm.isf(min(max(p, LEAST), MOST)))
-
-
-def log10(p: float) -> float:
-    """Of a p-value."""
-    return math.log10(max(p, LEAST))
 
 
 def log10_tail(z: float) -> float:
@@ -143,8 +139,8 @@ def no_quality(worker: Any, marked: Any) -> dict[str, float]:
 
 FIT = (
     "{}: in an environment of its own. p is the tail of a normal fitted, for each "
-    "attack, to its detector's scores of the same {} under four other keys: 1e-6 is an "
-    "extrapolation."
+    "attack, to its detector's scores of the same {} under four other keys, widened "
+    "for their number (Student's t): 1e-6 is an extrapolation."
 )
 MARKLLM = Toolkit(
     name="MarkLLM",

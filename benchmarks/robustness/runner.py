@@ -13,24 +13,40 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from typing import Any
 
+import PIL
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from benchmarks.journal import Journal
+from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options
+from benchmarks.report import machine
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.suite import Suite, Worker
 
 Rows = dict[str, list[Row]]
+SHARED = ("attacks/__init__.py", "options.py", "robustness/suite.py")  # by all suites
 
 
 def run(
     suite: Suite, spec: Spec, subjects: Sequence[str], count: int, options: Options
 ) -> tuple[Rows, int]:
-    """`count` rows of each subject, and how many of all were made now."""
+    """`count` rows of each subject, and how many of all were made now.
+
+    What failed in an earlier run is tried again.
+    """
     names = {f"{s}/{i}": (s, i) for i in range(count) for s in subjects}
-    identity = {**spec.identity, "suite": spec.name, "seed": options.seed}
+    identity = {
+        **spec.identity,
+        "suite": spec.name,
+        "seed": options.seed,
+        "shared": code_version((), *SHARED),
+        "versions": {**machine()["versions"], "pillow": PIL.__version__},
+    }
     with Journal(options.work, f"robustness-{spec.name}", identity) as journal:
-        missing = {name: names[name] for name in journal.missing(names)}
+        missing = {
+            name: place
+            for name, place in names.items()
+            if "failed" in journal.rows.get(name, {"failed": "not made"})
+        }
         if missing:
             _make(suite, missing, journal, options)
         rows = {s: [journal.rows[f"{s}/{i}"] for i in range(count)] for s in subjects}
@@ -101,4 +117,5 @@ def _row(worker: Worker, subject: str, index: int) -> Row:
     try:
         return worker.sample(subject, index)
     except Exception as error:  # whatever a peer raises is its result
-        return {"failed": f"{type(error).__name__}: {error}"[:300]}
+        said = f"{type(error).__name__}: {error}"
+        return {"failed": " ".join(said.split())[:300]}  # a cell of a table

@@ -33,6 +33,8 @@ class Spec:
         forged: those of the attacks after which a mark that is found is a forged one.
         identity: what decides the rows, besides the seed: code, models, steps.
         payloads: subjects that carry a payload.
+        apart: subjects that few of the attacks are done to: they stay out of what is
+            told of all attacks together.
         notes: what a reader has to know.
     """
 
@@ -44,4 +46,5 @@ class Spec:
     identity: Mapping[str, Any]
     forged: frozenset[str] = frozenset()
     payloads: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()

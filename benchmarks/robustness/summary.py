@@ -13,6 +13,10 @@ from benchmarks.robustness.spec import FPR, Row, Spec
 Rows = Mapping[str, Sequence[Row]]
 DECADES = tuple(range(-10, 0))  # of the false-positive rate, on the ROC
 NULLS = (1e-1, 1e-2)
+POOLED = (
+    "All attacks together: those that are done to every subject shown there. They are "
+    "not independent: intervals are too narrow."
+)
 
 
 def part(spec: Spec, rows: Rows, count: int, new: int) -> Part:
@@ -35,7 +39,7 @@ def part(spec: Spec, rows: Rows, count: int, new: int) -> Part:
         targets=(_whole(spec, rows),),
         tables=tuple(tables),
         plots=(*_curves(spec, shown), _roc(spec, shown), *_against(spec, shown)),
-        notes=spec.notes,
+        notes=(*spec.notes, POOLED),
         new=new,
         reused=sum(map(len, rows.values())) - new,
     )
@@ -165,19 +169,28 @@ def _points(
     return tuple(points)
 
 
-def _tails(spec: Spec, rows: Iterable[Row]) -> list[float]:
-    """log10 p after every attack that leaves the thing what it is."""
-    return [
-        one["log10_p"]
-        for row in rows
-        for attack, one in row["attacks"].items()
-        if attack not in spec.forged
-    ]
+def _pooled(spec: Spec, rows: Rows) -> dict[str, list[float]]:
+    """log10 p by subject, after the attacks that all of them went through.
+
+    Only those that leave the thing what it is; nobody is spared a hard attack.
+    """
+    whole = {s: found for s, found in rows.items() if s not in spec.apart} or rows
+    seen = [{a for row in found for a in row["attacks"]} for found in whole.values()]
+    common = set(spec.attacks).difference(spec.forged).intersection(*seen)
+    return {
+        s: [
+            row["attacks"][a]["log10_p"]
+            for row in found
+            for a in row["attacks"]
+            if a in common
+        ]
+        for s, found in whole.items()
+    }
 
 
 def _against(spec: Spec, rows: Rows) -> list[Plot]:
     """Quality against detectability: a point for each subject, over all attacks."""
-    plots = []
+    plots, pooled = [], _pooled(spec, rows)
     names = dict.fromkeys(
         n for found in rows.values() for r in found for n in r["quality"]
     )
@@ -185,9 +198,9 @@ def _against(spec: Spec, rows: Rows) -> list[Plot]:
         curves = []
         for s, found in rows.items():
             seen = [r["quality"][name] for r in found if name in r["quality"]]
-            if not seen:
+            tails = pooled.get(s)
+            if not seen or not tails:
                 continue
-            tails = _tails(spec, found)
             share = Rate(sum(p <= math.log10(FPR) for p in tails), len(tails))
             point = statistics.fmean(seen), share.value, *share.interval()
             curves.append((s, (point,)))
@@ -199,11 +212,12 @@ def _against(spec: Spec, rows: Rows) -> list[Plot]:
 
 
 def _roc(spec: Spec, rows: Rows) -> Plot:
-    """Over all attacks: the p-values are exact, so no null has to be fitted."""
+    """Over all attacks, by the p-values; the notes say whose are fitted."""
     curves = []
-    for s in rows:
-        tails = _tails(spec, rows[s])
+    for s, tails in _pooled(spec, rows).items():
         points = []
+        if not tails:
+            continue
         for decade in DECADES:
             seen = Rate(sum(p <= decade for p in tails), len(tails))
             points.append((10.0**decade, seen.value, *seen.interval()))

@@ -83,6 +83,7 @@ class TextSuite(Marks):
                 "code": code_version(
                     (schemes, foreign, detectors, kernels, pipelines, verification),
                     *("language.py", "attacks/text.py", "robustness/text.py"),
+                    "fpr_corpus.py",
                 ),
                 "model": sha256,
                 "shown": {"tokens": LENGTH, "sampling": str(SAMPLING)},
