@@ -1,7 +1,8 @@
 """The denoiser: a UNet and a small text encoder, trained together on cached latents.
 
-Plain noise prediction over Stable Diffusion's noise schedule. One caption in eight is
-left empty, so that classifier-free guidance works and inversion has an empty prompt.
+It predicts the noise over Stable Diffusion's noise schedule, or the velocity of a
+rectified flow (Liu et al. 2022). One caption in eight is left empty, so that
+classifier-free guidance works and inversion has an empty prompt.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel, UniPCMultistepScheduler
 from torch import Tensor, nn
 from training import Stage
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+Objective = Literal["eps", "flow"]
 
 WIDTH = 64  # of the text encoder, and of the UNet's cross attention
 LENGTH = 16  # tokens in a prompt
 BATCH = 8  # small, since steps are what a short budget lacks
 RATE = 5e-4
 EMPTY = 0.125  # of captions
-SNR_LIMIT = 5.0  # min-SNR weighting (Hang et al. 2023, section 3.4)
+# Weights of errors of the clean picture: min-SNR (Hang et al. 2023, section 3.4), and a
+# floor: the first steps decide what the picture shows, and would weigh next to nothing.
+SNR_LIMITS = (0.1, 5.0)
 CAPTIONS = ("a photo of a {}", "a photo of {}", "a {}", "{}", "photo of a {}", "the {}")
 CLASSES = (
     *("dress", "hat", "longsleeve", "outwear", "pants"),
@@ -69,8 +75,16 @@ def build_denoiser(tokenizer: CLIPTokenizer) -> Denoiser:
     return Denoiser(unet, CLIPTextModel(config))
 
 
-def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's schedule, deterministic, without clipping."""
+def build_scheduler(objective: Objective) -> DDIMScheduler | UniPCMultistepScheduler:
+    """What samples deterministically, without clipping, what was trained.
+
+    Stable Diffusion's schedule for "eps"; for "flow" even steps of a straight path, by
+    a solver that `StableDiffusionPipeline` takes as it is.
+    """
+    if objective == "flow":
+        return UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, steps_offset=1
+        )
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -101,45 +115,73 @@ def train_denoiser(
     latents: Mapping[str, Tensor],
     names: list[str],
     *,
+    objective: Objective,
     scale: float,
     work: Path,
     minutes: float,
     seed: int,
     device: torch.device,
     every: Callable[[Stage], None],
+    start: Path | None = None,
 ) -> Stage:
-    """Train, or take up training, until ``minutes`` are spent."""
+    """Train, or take up training, until ``minutes`` are spent.
+
+    ``start`` is a pipeline's folder whose weights a new stage begins with.
+    """
+    if start:
+        denoiser.unet = UNet2DConditionModel.from_pretrained(start, subfolder="unet")
+        denoiser.text = CLIPTextModel.from_pretrained(start, subfolder="text_encoder")
     denoiser.to(device)
-    stage = Stage("denoiser", denoiser, work, minutes, RATE, seed, decay=0.998)
+    name = "denoiser" if objective == "eps" else "flow"
+    stage = Stage(name, denoiser, work, minutes, RATE, seed, decay=0.998)
     means, stds = (latents[key].float() * scale for key in ("mean", "std"))
     classes = torch.tensor([CLASSES.index(name) for name in names])
     tokens = _tokens(tokenizer)
-    kept = build_scheduler().alphas_cumprod
     counts = Counter(names)
     rarity = torch.tensor([counts[name] ** -0.5 for name in names])
+    put = _noisy if objective == "eps" else _on_the_way
 
     def losses(generator: torch.Generator, fraction: float) -> Mapping[str, Tensor]:
         index = torch.multinomial(rarity, BATCH, True, generator=generator)
         row = index + len(names) * torch.randint(2, (BATCH,), generator=generator)
         width, noise = torch.randn(2, BATCH, *means.shape[1:], generator=generator)
         clean = means[row] + stds[row] * width
-        # One time in each eighth of the schedule: a steadier loss.
-        place = torch.arange(BATCH) + torch.rand(BATCH, generator=generator)
-        times = (place * len(kept) / BATCH).long()
-        alpha = kept[times][:, None, None, None]
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        noisy, wanted, times, weight = put(clean, noise, generator)
         caption = torch.randint(1, len(CAPTIONS) + 1, (BATCH,), generator=generator)
         caption *= torch.rand(BATCH, generator=generator) >= EMPTY
         prompt = tokens[caption, classes[index]].to(device)
         hidden = denoiser.text(prompt).last_hidden_state
         guess = denoiser.unet(noisy.to(device), times.to(device), hidden).sample
-        error = (guess.float() - noise.to(device)).square().mean((1, 2, 3))
-        snr = kept[times] / (1 - kept[times])
-        weight = snr.clamp(max=SNR_LIMIT) / snr
+        error = (guess.float() - wanted.to(device)).square().mean((1, 2, 3))
         return {"loss": (error * weight.to(device)).mean(), "mse": error.mean()}
 
     stage.fit(losses, device=device, every=lambda: every(stage))
     return stage
+
+
+# (noisy latents, what to predict, times of the schedule, weights of the losses)
+Draw = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _noisy(clean: Tensor, noise: Tensor, generator: torch.Generator) -> Draw:
+    kept = build_scheduler("eps").alphas_cumprod
+    times = (_spread(len(clean), generator) * len(kept)).long()
+    alpha = kept[times][:, None, None, None]
+    snr = kept[times] / (1 - kept[times])
+    weight = snr.clamp(*SNR_LIMITS) / snr
+    return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise, noise, times, weight
+
+
+def _on_the_way(clean: Tensor, noise: Tensor, generator: torch.Generator) -> Draw:
+    sigma = _spread(len(clean), generator)
+    share = sigma[:, None, None, None]
+    noisy = (1 - share) * clean + share * noise
+    return noisy, noise - clean, 1000 * sigma, torch.ones_like(sigma)
+
+
+def _spread(count: int, generator: torch.Generator) -> Tensor:
+    """One time in [0, 1) in each of ``count`` equal parts: a steadier loss."""
+    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
 
 
 def _tokens(tokenizer: CLIPTokenizer) -> Tensor:

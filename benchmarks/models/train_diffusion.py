@@ -9,6 +9,9 @@ noise, and finding it again takes the inversion that a large model needs too.
 Three stages, each taken up where it stopped when the command is run again: the
 autoencoder, its latents of every photograph, the denoiser. The model is written beside
 this file every twenty minutes, as a pipeline that diffusers loads without a network.
+
+`--objective flow` trains a denoiser that predicts a velocity, over the same
+autoencoder. Give it the same `--work`, and the first model as `--start`.
 """
 
 from __future__ import annotations
@@ -23,10 +26,16 @@ import matplotlib as mpl
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
-from train_autoencoder import KL_WEIGHT, cache_latents, train_autoencoder
+from train_autoencoder import (
+    KL_WEIGHT,
+    cache_latents,
+    restoration,
+    train_autoencoder,
+)
 from train_denoiser import (
     CLASSES,
     Denoiser,
+    Objective,
     build_denoiser,
     build_scheduler,
     build_tokenizer,
@@ -48,8 +57,14 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     photos = load_photos(args.data, args.work)
     vae, first = train_autoencoder(
-        photos, work=args.work, minutes=args.minutes_ae, seed=args.seed, device=device
+        photos,
+        work=args.work,
+        minutes=args.minutes_ae,
+        seed=args.seed,
+        device=device,
+        start=args.start,
     )
+    psnr = round(restoration(vae, photos, device=device), 2)
     latents = cache_latents(vae, photos, work=args.work, device=device)
     tokenizer = build_tokenizer()
     torch.manual_seed(args.seed + 1)
@@ -58,13 +73,16 @@ def main() -> None:
     def publish(second: Stage) -> None:
         trained = copy.deepcopy(denoiser)
         trained.load_state_dict(second.averaged())
-        pipeline = assemble(vae, trained.eval())
+        pipeline = assemble(vae, trained.eval(), args.objective)
         save_samples(pipeline, args.work / "samples.png", seed=args.seed)
         save_curves((first, second), args.work / "losses.png")
         facts = {
+            "objective": args.objective,
+            "start": str(args.start) if args.start else None,
             "seed": args.seed,
             "photographs": len(photos.names),
             "kl_weight": KL_WEIGHT,
+            "psnr_of_restored": psnr,
             "scaling_factor": vae.config.scaling_factor,
             "torch": torch.__version__,
             "stages": {s.name: _facts(s) for s in (first, second)},
@@ -79,23 +97,27 @@ def main() -> None:
         tokenizer,
         latents,
         photos.names,
+        objective=args.objective,
         scale=vae.config.scaling_factor,
         work=args.work,
         minutes=args.minutes_unet,
         seed=args.seed + 1,
         device=device,
         every=publish,
+        start=args.start,
     )
 
 
-def assemble(vae: AutoencoderKL, denoiser: Denoiser) -> StableDiffusionPipeline:
+def assemble(
+    vae: AutoencoderKL, denoiser: Denoiser, objective: Objective
+) -> StableDiffusionPipeline:
     """The trained parts as one pipeline, without safety checker."""
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=denoiser.text,
         tokenizer=build_tokenizer(),
         unet=denoiser.unet,
-        scheduler=build_scheduler(),
+        scheduler=build_scheduler(objective),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -171,14 +193,19 @@ def _arguments() -> argparse.Namespace:
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="NNNN-class.jpg files")
-    parser.add_argument("--out", type=Path, default=here / "diffusion")
+    parser.add_argument("--objective", choices=("eps", "flow"), default="eps")
+    parser.add_argument("--out", type=Path, help="diffusion or flow, beside this file")
     parser.add_argument("--work", type=Path, default=Path("build/train-diffusion"))
+    parser.add_argument("--start", type=Path, help="a pipeline whose weights to use")
     parser.add_argument("--minutes-ae", type=float, default=27)
     parser.add_argument("--minutes-unet", type=float, default=75)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out is None:
+        args.out = here / {"eps": "diffusion", "flow": "flow"}[args.objective]
+    return args
 
 
 if __name__ == "__main__":

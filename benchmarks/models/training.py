@@ -1,7 +1,8 @@
 """What both training stages share: photographs, a resumable loop, checkpoints.
 
-A stage runs until its budget of minutes is spent, not for a number of steps, so a
-small machine and a large one both end on time. Step ``k`` draws everything random
+A stage runs until its budget of minutes is spent, not for a number of steps: minutes
+of the processor, which other work on the machine does not shorten, or of the clock
+where a GPU does the work. Step ``k`` draws everything random
 from a generator seeded by ``(seed, k)``, so a resumed run sees what an unbroken one
 would have seen. Checkpoints are safetensors and JSON, never pickles.
 """
@@ -141,12 +142,13 @@ class Stage:
         bfloat = torch.autocast(device.type, torch.bfloat16)  # 1.6x on this CPU
         sums: dict[str, float] = {}
         count = 0
+        clock = time.process_time if device.type == "cpu" else time.monotonic
         logged = saved = called = self.seconds
         if not self.step:
             called -= 60 * (every_minutes - FIRST_MINUTES)
         with _bar(self.name) as advance:
             while not self.done:
-                start = time.monotonic()
+                start = clock()
                 with bfloat:
                     parts = losses(self._generator(), self.fraction)
                 self._update(parts["loss"])
@@ -154,7 +156,7 @@ class Stage:
                 count += 1
                 for key, value in parts.items():
                     sums[key] = sums.get(key, 0.0) + float(value.detach())
-                self.seconds += time.monotonic() - start
+                self.seconds += clock() - start
                 means = {key: value / count for key, value in sums.items()}
                 advance(self, means)
                 if self.seconds - logged >= LOG_SECONDS or self.done:
