@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 import watermark
@@ -246,7 +247,9 @@ def markdown(results: Iterable[Mapping[str, Any]]) -> str:
             lines += ["", f"### {table.title}", ""]
             lines += ["| " + " | ".join(table.columns) + " |"]
             lines += ["|" + "---|" * len(table.columns)]
-            lines += ["| " + " | ".join(map(plain, row)) + " |" for row in table.rows]
+            for row in table.rows:
+                cells = (plain(cell).replace("|", r"\|") for cell in row)
+                lines += ["| " + " | ".join(cells) + " |"]
             lines += ["", table.note] if table.note else []
         for plot in data.get("plots", ()):
             lines += ["", f"![{plot['title']}]({file_of(data, plot)})"]
@@ -263,12 +266,12 @@ def show(console: Console, data: Mapping[str, Any]) -> None:
         shown = RichTable(
             *table.columns,
             title=table.title,
-            caption=table.note or None,
+            caption=escape(table.note) or None,
             title_justify="left",
             caption_justify="left",
         )
         for row in table.rows:
-            shown.add_row(*map(plain, row))
+            shown.add_row(*(escape(plain(cell)) for cell in row))
         console.print(shown)
     for note in data["notes"]:
         console.print(f"- {note}", highlight=False, markup=False)
@@ -297,7 +300,7 @@ def draw(plot: Mapping[str, Any], path: Path) -> None:
     """Write one plot, as `to_dict` gave it, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     axes = figure.subplots()
     styles = ("-o", "--s", "-.^", ":D", "-v", "--x")
     for i, (name, points) in enumerate(plot["curves"]):
@@ -311,5 +314,5 @@ def draw(plot: Mapping[str, Any], path: Path) -> None:
     if values and min(values) >= 0 and max(values) <= 1:  # shares
         axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=110, metadata={"Software": None})

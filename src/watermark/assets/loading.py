@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import warnings
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from watermark.assets import MEDIA_BYTES, DamagedAsset, check_size, kind_of, sni
 from watermark.assets import text as text_asset
 from watermark.errors import UnsupportedFormat
 
+PATH_CHARS = 4096  # Linux's longest path
 SIDECAR_BYTES = 32 << 20  # the native library's own limit for a manifest
 
 
@@ -103,6 +105,7 @@ def load(source: Any) -> Asset:
     if isinstance(source, Asset):
         return source
     if isinstance(source, str):
+        _warn_of_a_path(source)
         return _from_text(source)
     if isinstance(source, Tokens):
         return _from_tokens(source.ids)
@@ -120,6 +123,16 @@ def load(source: Any) -> Asset:
         f"a {type(source).__name__} was given, expected text (str), a path, bytes, a "
         "PIL image, Tokens, an integer array, or Audio"
     )
+
+
+def _warn_of_a_path(text: str) -> None:
+    """Say so where the name of a file was given as a text: no mark of it is read."""
+    if len(text) <= PATH_CHARS and os.path.isfile(text):
+        warnings.warn(
+            f"found the text {text!r}, which is the name of a file: it is taken for a "
+            "text; expected pathlib.Path of it if the file is meant",
+            stacklevel=4,
+        )
 
 
 def sidecar_of(path: Path) -> Path:
