@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +17,7 @@ from tests.serve import offline
 from tests.serve.conftest import Provider, picture, stripped
 from tests.serve.running import Service
 from tests.serve.strangers import Handler, marks, offering, send, signed, stranger
-from tests.sign import tripwire
+from tests.sign.sealed import without_sockets
 
 from watermark import cli, verification
 from watermark.api import Watermark
@@ -92,18 +89,7 @@ def offline_look(provider: Provider, tmp_path: Path, *more: str) -> tuple[int, s
     """Verify in a process that the kernel kills if it asks for a socket."""
     file = tmp_path / "stripped.png"
     file.write_bytes(stripped(provider.file))
-    root = Path(offline.__file__).parents[2]
-    path = os.pathsep.join([str(root / "src"), str(root)])
-    done = subprocess.run(
-        [sys.executable, offline.__file__, str(provider.home.path), str(file), *more],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    if done.returncode == tripwire.UNSUPPORTED:
-        pytest.skip("no seccomp here: sockets cannot be forbidden")
+    done = without_sockets(offline.__file__, provider.home.path, file, *more)
     return done.returncode, done.stdout
 
 

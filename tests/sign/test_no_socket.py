@@ -1,15 +1,14 @@
 """Reading opens no socket: neither ours nor the native library's."""
 
 import ast
-import os
 import signal
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.sign import tripwire
+from tests.sign.sealed import without_sockets
 from tests.sign.servers import PlainTsa
 from tests.sign.test_c2pa import remote_only
 
@@ -20,7 +19,6 @@ from watermark.sign.authority import Authority
 from watermark.sign.credential import Credential
 from watermark.sign.signer import generate, private_pem
 
-ROOT = Path(__file__).parents[2]
 # Whoever imports one of these can talk to somebody.
 NETWORK = {
     "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket",
@@ -70,18 +68,7 @@ def folder(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, tripwire.__file__, str(folder), *more],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    if done.returncode == tripwire.UNSUPPORTED:
-        pytest.skip("no seccomp here: sockets cannot be forbidden")
-    return done
+    return without_sockets(tripwire.__file__, folder, *more)
 
 
 def test_no_parser_opens_a_socket(folder: Path) -> None:

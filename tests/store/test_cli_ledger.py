@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.cli import running
+from tests.cli.running import Ran
 from tests.sign.servers import PlainTsa, serving
 
-from watermark.cli import main
 from watermark.cli.terminal import Code
 from watermark.home import Home
 from watermark.record import Record
@@ -23,26 +20,8 @@ from watermark.store.checkpoint import LogKey
 from watermark.store.leaf import Entry
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 def wm(*argv: object) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as stopped,
-    ):
-        main(["ledger", *map(str, argv)])
-    return Ran(int(stopped.value.code or 0), out.getvalue(), err.getvalue())
+    return running.wm("ledger", *argv)
 
 
 @pytest.fixture

@@ -74,16 +74,23 @@ def forge(db: sqlite3.Connection, made: act.Act, idx: int) -> None:
     db.execute(f"INSERT INTO entry VALUES ({marks})", list(columns.values()))
 
 
+def forge_as_fourth(db: sqlite3.Connection, made: act.Act) -> None:
+    """Behind three entries, with the nodes that make the tree right again."""
+    first, second, third = [
+        leaf for (leaf,) in db.execute("SELECT leaf_hash FROM entry ORDER BY idx")
+    ]
+    forge(db, made, 3)
+    right = merkle.node_hash(third, made.leaf_hash)
+    left = merkle.node_hash(first, second)
+    rows = [(1, 1, right), (2, 0, merkle.node_hash(left, right))]
+    db.executemany("INSERT INTO node VALUES (?, ?, ?)", rows)
+
+
 def test_a_forged_act_excuses_no_deletion(log: Ledger) -> None:
     with file_of(log) as db:
-        [hashes] = [db.execute("SELECT leaf_hash FROM entry ORDER BY idx").fetchall()]
         made = act.make("pruned", ts=LATER, entries=[(1, 2)])
         blank(db, 1)
-        forge(db, made, 3)
-        right = merkle.node_hash(hashes[2][0], made.leaf_hash)
-        left = merkle.node_hash(hashes[0][0], hashes[1][0])
-        rows = [(1, 1, right), (2, 0, merkle.node_hash(left, right))]
-        db.executemany("INSERT INTO node VALUES (?, ?, ?)", rows)
+        forge_as_fourth(db, made)
 
     with pytest.raises(LedgerCorrupt, match="entry 1 lost its body, and no signed act"):
         log.verify()
@@ -91,14 +98,9 @@ def test_a_forged_act_excuses_no_deletion(log: Ledger) -> None:
 
 def test_a_forged_act_excuses_no_erasure(log: Ledger) -> None:
     with file_of(log) as db:
-        [hashes] = [db.execute("SELECT leaf_hash FROM entry ORDER BY idx").fetchall()]
         made = act.make("erased", ts=LATER, entries=[(1, 2)])
         db.execute("DELETE FROM personal WHERE idx = 1")
-        forge(db, made, 3)
-        right = merkle.node_hash(hashes[2][0], made.leaf_hash)
-        left = merkle.node_hash(hashes[0][0], hashes[1][0])
-        rows = [(1, 1, right), (2, 0, merkle.node_hash(left, right))]
-        db.executemany("INSERT INTO node VALUES (?, ?, ?)", rows)
+        forge_as_fourth(db, made)
 
     with pytest.raises(LedgerCorrupt, match="entry 1 lost its personal fields"):
         log.verify()
