@@ -12,11 +12,11 @@ from benchmarks import robustness
 from benchmarks.__main__ import main
 from benchmarks.attacks import forgery
 from benchmarks.diffusion.found import load_pipeline
+from benchmarks.diffusion.inversion import Inversion
 from benchmarks.options import MODELS, Options, Unavailable
 from benchmarks.robustness import fitted, html, image_studio, runner, summary
 from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import RING, ImageSuite
-from benchmarks.robustness.inversion import Inversion
 from benchmarks.robustness.spec import Row, Spec
 from benchmarks.robustness.text import TextSuite
 from scipy.stats import kstest

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.diffusion import attacks, dwtdct, peers
 from benchmarks.diffusion.found import CLASSES, PROMPT, load_pipeline
+from benchmarks.diffusion.inversion import Inversion
 from benchmarks.diffusion.peers import OURS, PEERS, RAND, RING, Peer
 from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options, seeded, weights_sha256
@@ -30,7 +31,6 @@ from watermark import invert
 from watermark.detectors import places
 from watermark.detectors.foreign import tree_ring
 from watermark.detectors.foreign.tree_ring import Fitted
-from watermark.invert.latents import Inverter
 from watermark.verification import geometry
 from watermark.verification.geometry import MOST, Candidate, candidates, whole
 from watermark.verification.setting import GEOMETRY, GEOMETRY_STEPS, LOOKS
@@ -67,7 +67,8 @@ def measure(options: Options) -> Part:
     identity = {
         "code": code_version(
             (*peers.MODULES, invert, geometry, places),
-            *(f"diffusion/{name}.py" for name in ("robustness", "peers", "prc")),
+            *(f"diffusion/{name}.py" for name in ("robustness", "inversion")),
+            *(f"diffusion/{name}.py" for name in ("peers", "prc")),
             *("diffusion/attacks.py", "attacks/image.py", "diffusion/dwtdct.py"),
         ),
         "steps": [steps, inversion],
@@ -123,7 +124,7 @@ class Bench:
         self.pipe = load_pipeline(options.pipeline)
         self.attacks = attacks.listed(self.pipe, steps)
         self.steps, self.inversion, self.seed = steps, inversion, options.seed
-        self.inverter = Inverter(self.pipe)
+        self.back = Inversion(self.pipe)
         size = int(self.pipe.unet.config.sample_size)
         self.shape = (int(self.pipe.unet.config.in_channels), size, size)
         seed = f"robustness/{options.seed}"
@@ -148,10 +149,6 @@ class Bench:
         ).images[0]
         return np.asarray(image, dtype=np.uint8)
 
-    def noise(self, pixels: Pixels) -> NDArray[np.float32]:
-        """The estimate that every peer's tests are given."""
-        return self.inverter.noise(pixels, steps=self.inversion)
-
     def row(self, name: str, index: int) -> Row:
         """One picture of one peer, along every attack."""
         peer = next(peer for peer in PEERS if peer.name == name)
@@ -160,12 +157,13 @@ class Bench:
         picture = self.generate(marked, index)
         found: dict[str, Row] = {}
         unmarked: dict[str, float] = {}
-        for attack, change in self.attacks.items():
-            attacked = change(picture, index)
-            seen = self.noise(attacked)
+        attacked = [change(picture, index) for change in self.attacks.values()]
+        estimates = self.back.noise(attacked, steps=self.inversion)
+        # The estimate that every peer's tests are given.
+        for attack, pixels, seen in zip(self.attacks, attacked, estimates, strict=True):
             blind = {what: test(seen, key, told) for what, test in peer.blind.items()}
             if peer is OURS:
-                blind[SEARCHED] = self._searched(attacked)
+                blind[SEARCHED] = self._searched(pixels)
             found[attack] = {
                 "rho": float(np.corrcoef(marked.reshape(-1), seen.reshape(-1))[0, 1]),
                 "blind": blind,
@@ -189,7 +187,7 @@ class Bench:
         """log10 p of ours with all the looks of EFFORT, every one of them counted."""
         key, best = self.keys[OURS.name], 0.0
         for steps, share in LOOKS[EFFORT]:
-            seen = self.inverter.noise(pixels, steps=steps)
+            seen = self.back.one.noise(pixels, steps=steps)
             best = min(best, _best(seen, whole("", pixels), key) - math.log10(share))
             if best <= math.log10(FPR):
                 return best
@@ -198,7 +196,7 @@ class Bench:
         for candidate in candidates(pixels, cell=cell):
             if not candidate.places:
                 continue
-            seen = self.inverter.noise(candidate.pixels, steps=GEOMETRY_STEPS)
+            seen = self.back.one.noise(candidate.pixels, steps=GEOMETRY_STEPS)
             if seen.shape == self.shape:
                 best = min(best, _best(seen, candidate, key) - math.log10(share))
             if best <= math.log10(FPR):

@@ -69,8 +69,8 @@ class ImageSuite(Marks):
                     *(f"diffusion/{n}.py" for n in ("features", "found", "pixel")),
                     *(f"attacks/{n}.py" for n in ("image", "forgery")),
                     *(f"robustness/{n}.py" for n in ("image", "image_marks")),
-                    *(f"robustness/{n}.py" for n in ("image_studio", "inversion")),
-                    "robustness/fitted.py",
+                    *(f"robustness/{n}.py" for n in ("image_studio", "fitted")),
+                    "diffusion/inversion.py",
                 ),
                 "model": sha256,
                 "shown": {

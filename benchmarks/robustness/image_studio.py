@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.diffusion import features
 from benchmarks.diffusion.found import CLASSES, PROMPT, load_pipeline
+from benchmarks.diffusion.inversion import AT_ONCE, Inversion
 from benchmarks.options import Options, seeded
-from benchmarks.robustness.inversion import AT_ONCE, Inversion
 
 Pixels = NDArray[np.uint8]
 QUICK, FULL = (20, 10), (50, 50)  # steps of generation, of the peers' inversion
