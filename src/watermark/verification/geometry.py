@@ -141,7 +141,8 @@ def candidates(
 
     What is tried depends on the sizes alone and on what a template told, never on how
     well a test goes: their number can be counted beforehand. What a template told
-    comes first, then flips and quarter turns, small angles, and cuts of any place.
+    comes first, then the usual size, flips and quarter turns, cuts of any place, and
+    small angles.
 
     Args:
         pixels: uint8 (height, width, 3).
@@ -157,9 +158,9 @@ def candidates(
     cuts.pop(size, None)
     found = itertools.chain(
         _told(pixels, estimates[:ESTIMATES], frame),
+        [whole("resized", _resized(pixels, frame))] if size != frame else (),
         _mirrored(pixels),
         _cut(pixels, frame, cell, size),
-        [whole("resized", _resized(pixels, frame))] if size != frame else (),
         _turned(pixels, frame, cell),
         *(_cut(pixels, frame, cell, cut) for cut in cuts),
     )
