@@ -202,7 +202,7 @@ PRC = Peer(
 
 
 def _pattern(seed: object, shape: tuple[int, ...], kind: str) -> tree_ring.Pattern:
-    draw = _rng("tree-ring", seed).standard_normal(shape)
+    draw = _rng("tree-ring", kind, seed).standard_normal(shape)
     channel = min(tree_ring.CHANNEL, shape[0] - 1)
     return tree_ring.Pattern(draw=draw, kind=kind, channel=channel)
 
