@@ -20,6 +20,13 @@ GUESSES: dict[str, Callable[[], Key]] = {
     "one byte again and again": lambda: Key(b"\x5a" * 32),
     "two bytes in turn": lambda: Key(b"\x5a\xa5" * 16),
     "text of eight letters, repeated": lambda: Key(b"password" * 4),
+    "0, 1, 2, ...": lambda: Key(bytes(range(32))),
+    "255, 254, 253, ...": lambda: Key(bytes(range(255, 223, -1))),
+    "steps of three": lambda: Key(bytes(3 * i % 256 for i in range(32))),
+    "letters and digits": lambda: Key(b"abcdefghijklmnopqrstuvwxyz012345"),
+    "hexadecimal digits, not decoded": lambda: Key(
+        hashlib.sha256(b"").hexdigest()[:32].encode()
+    ),
     **{
         f"{number}, padded": (lambda n=number: Key(n.to_bytes(32, "big")))  # type: ignore[misc]
         for number in PUBLISHED

@@ -8,7 +8,7 @@ import pytest
 
 from watermark.keys import Key
 
-SECRET = bytes(range(100, 132))
+SECRET = bytes((*range(101, 132), 100))
 PASSPHRASE = "correct horse battery staple"
 
 

@@ -29,6 +29,9 @@ from watermark.keys import Key, KeyRecord
         pytest.param(bytes(32), id="zeros"),
         pytest.param(b"password" * 4, id="words"),
         pytest.param(bytes(range(19)) + bytes(13), id="19-distinct"),
+        pytest.param(bytes(range(32)), id="counted-up"),
+        pytest.param(bytes((250 - 3 * i) % 256 for i in range(32)), id="steps"),
+        pytest.param(b"abcdefghijklmnopqrstuvwxyz012345", id="text"),
     ],
 )
 def test_a_key_that_could_be_guessed_is_refused(secret: Any) -> None:

@@ -121,7 +121,7 @@ def test_a_vocabulary_that_contradicts_the_tokenizer_is_refused() -> None:
 
 
 def test_a_toml_file_holds_many_keys(tmp_path: Path) -> None:
-    own = Key(bytes(range(100, 132)))
+    own = Key(bytes((*range(101, 132), 100)))
     own.save(tmp_path / "own.key")
     written(tmp_path / "engine.key", f"{SECRET:#x}\n")
     written(tmp_path / "generation_config.json", json.dumps(HF), 0o644)
@@ -255,7 +255,7 @@ def test_a_missing_file_is_a_typed_error(tmp_path: Path) -> None:
 
 
 def test_what_is_a_configuration_and_what_a_key(tmp_path: Path) -> None:
-    key = Key(bytes(range(100, 132)))
+    key = Key(bytes((*range(101, 132), 100)))
     key.save(tmp_path / "key.json")
     written(tmp_path / "config.json", "{}")
     record = KeyRecord(kid=key.kid, scheme="gumbel", key=key)

@@ -20,7 +20,7 @@ from watermark.schemes import gumbel as ours
 from watermark.schemes.foreign import sglang, textseal, vllm
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-KEY = Key(bytes(range(32)))
+KEY = Key(bytes((*range(1, 32), 0)))
 
 
 def vectors(engine: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from watermark.keys import EngineKey, Key
 from watermark.schemes.foreign import hf_synthid, synthid
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-KEY = Key(bytes(range(32)))
+KEY = Key(bytes((*range(1, 32), 0)))
 MASK64 = (1 << 64) - 1
 
 

@@ -15,8 +15,10 @@ import base64
 import binascii
 import hashlib
 import hmac
+import itertools
 import json
 import secrets
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +33,22 @@ KEY_BYTES = 32
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 16, 8, 1
 # 32 random bytes hold fewer than 20 distinct values with probability below 1e-9.
 MIN_DISTINCT_BYTES = 20
+
+
+def _guessable(secret: bytes) -> str:
+    """Why these bytes were not drawn at random, or "".
+
+    Random bytes are called so with probability below 1e-9: nearly all of it is that of
+    too few values. All printable are one in 10^13 or 10^14.
+    """
+    values = len(set(secret))
+    if len(secret) != KEY_BYTES or values < MIN_DISTINCT_BYTES:
+        return f"{len(secret)} bytes, {values} of them distinct,"
+    if len({(b - a) % 256 for a, b in itertools.pairwise(secret)}) == 1:
+        return "bytes in equal steps"
+    if all(chr(byte) in string.printable for byte in secret):
+        return "text (if it is hexadecimal or base64, decode it first)"
+    return ""
 
 
 class Key(Hidden):
@@ -49,10 +67,11 @@ class Key(Hidden):
                 f"a key of type {type(secret).__name__} was given, expected 32 random "
                 "bytes: numbers can be guessed. Use Key.generate()"
             )
-        if len(secret) != KEY_BYTES or len(set(secret)) < MIN_DISTINCT_BYTES:
+        why = _guessable(bytes(secret))
+        if why:
             raise WeakKey(
-                f"a key of {len(secret)} bytes, {len(set(secret))} of them distinct, "
-                f"was given; expected {KEY_BYTES} random bytes. Use Key.generate()"
+                f"a key of {why} was given; expected {KEY_BYTES} random bytes. Use "
+                "Key.generate()"
             )
         self._secret = bytes(secret)
         self.kid = "k" + self.derive("kid", length=8).hex()
