@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +25,14 @@ from watermark.kernels import BACKEND
 
 SCHEMA = "watermark.benchmark/1"
 PACKAGES = ("torch", "transformers", "diffusers", "numpy", "scipy")
+BANDS = 4  # curves whose intervals are drawn as bands; of more as bars
+BESIDE = 0.6  # of the distance of two abscissae: where the bars of all curves are
+MARKS = "os^DvPX"
+COLOURS = (
+    *("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#e377c2"),
+    *("#8c564b", "#7f7f7f", "#bcbd22", "#0b3c5d", "#8b0000", "#0b5d1e", "#4b0082"),
+    *("#a65e00", "#005f6b", "#99004d", "#3b2314", "#333333", "#6b6b00"),
+)
 
 Cell = str | int | float | bool | None
 
@@ -69,6 +80,19 @@ class Target:
         )
 
     @classmethod
+    def bounded(cls, name: str, rate: Rate, most: float) -> Self:
+        """A rate that shall be at most `most`: reached where its interval shows it."""
+        low, high = rate.interval()
+        return cls(
+            name=name,
+            target=f"<= {most:g}, and the interval says so",
+            measured=rate.value if rate.n else None,
+            reached=high <= most if rate.n else None,
+            interval=(low, high) if rate.n else None,
+            note=f"{rate.hits} of {rate.n}",
+        )
+
+    @classmethod
     def at_most(cls, name: str, measured: float, most: float, note: str = "") -> Self:
         """A number that shall be at most `most`."""
         return cls(
@@ -101,6 +125,9 @@ class Plot:
         y: what the ordinate is.
         curves: name of each curve, and its points (x, y, lower end, upper end).
         log_x: whether the abscissa is logarithmic.
+        dashed: names of the curves that are somebody else's.
+        lines: places on the abscissa that are marked: what each is called, where it
+            is, and whether it is the one to look at.
     """
 
     title: str
@@ -108,6 +135,8 @@ class Plot:
     y: str
     curves: tuple[tuple[str, tuple[tuple[float, float, float, float], ...]], ...]
     log_x: bool = False
+    dashed: tuple[str, ...] = ()
+    lines: tuple[tuple[str, float, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +196,9 @@ class Result:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data, with the machine it was made on."""
-        return {"schema": SCHEMA, **asdict(self), "machine": machine()}
+        """As JSON-ready data, with the machine and the commit it was made on."""
+        made = {"machine": machine(), "commit": commit()}
+        return {"schema": SCHEMA, **asdict(self), **made}
 
 
 def machine() -> dict[str, Any]:
@@ -196,6 +226,34 @@ def _cpu() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     return names[0] if names else platform.processor()
+
+
+def commit() -> str:
+    """The checkout's commit, "-dirty" where files were changed, or "" outside one."""
+    command = [
+        *("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
+        *("--abbrev=40", "--exclude", "*"),
+    ]
+    try:
+        return subprocess.run(
+            command, capture_output=True, check=True, text=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def made_by(data: Mapping[str, Any]) -> str:
+    """The machine, versions and commit of a result as `to_dict` gave it."""
+    facts = data["machine"]
+    versions = [f"{k} {v}" for k, v in facts["versions"].items()]
+    commit = [f"commit {data['commit']}"] if data.get("commit") else []
+    return ", ".join(
+        [
+            *(facts["cpu"], f"{facts['cores']} cores", facts["system"]),
+            *(f"Python {facts['python']}", *versions, f"kernels {facts['kernels']}"),
+            *commit,
+        ]
+    )
 
 
 def plain(value: Cell) -> str:
@@ -231,13 +289,7 @@ def markdown(results: Iterable[Mapping[str, Any]]) -> str:
     """Results as `to_dict` gave them: no clock times, dates or paths."""
     lines = ["# Benchmarks"]
     for data in results:
-        facts = data["machine"]
-        versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
-        lines += ["", f"## {data['name']}", ""]
-        lines += [
-            f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, Python "
-            f"{facts['python']}, {versions}, kernels {facts['kernels']}.",
-        ]
+        lines += ["", f"## {data['name']}", "", f"{made_by(data)}."]
         if data["skipped"]:
             lines += ["", f"Not run: {data['skipped']}."]
             continue
@@ -283,8 +335,10 @@ def write(folder: Path, results: Iterable[Mapping[str, Any]]) -> None:
     for data in results:
         text = json.dumps(data, indent=1) + "\n"
         (folder / f"{data['name']}.json").write_text(text, encoding="utf-8")
-        for plot in data.get("plots", ()):
-            draw(plot, folder / file_of(data, plot))
+        plots = data.get("plots", ())
+        names = dict.fromkeys(name for plot in plots for name, _ in plot["curves"])
+        for plot in plots:
+            draw(plot, folder / file_of(data, plot), tuple(names))
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     ours = [data for data in found if data.get("schema") == SCHEMA]
     (folder / "summary.md").write_text(markdown(ours), encoding="utf-8")
@@ -296,17 +350,46 @@ def file_of(data: Mapping[str, Any], plot: Mapping[str, Any]) -> str:
     return f"{data['name']}-{words}.png"
 
 
-def draw(plot: Mapping[str, Any], path: Path) -> None:
-    """Write one plot, as `to_dict` gave it, as a PNG."""
+def draw(plot: Mapping[str, Any], path: Path, names: Sequence[str] = ()) -> None:
+    """Write one plot as a PNG.
+
+    Args:
+        plot: as `to_dict` gave it.
+        path: of the file.
+        names: of all curves that are to be seen together, in an order that stays: a
+            name has its colour and its mark in all plots.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    styles = ("-o", "--s", "-.^", ":D", "-v", "--x")
-    for i, (name, points) in enumerate(plot["curves"]):
+    curves = plot["curves"]
+    order = list(dict.fromkeys([*names, *(name for name, _ in curves)]))
+    for i, (name, points) in enumerate(curves):
+        place = order.index(name)
+        look = {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKS[place % len(MARKS)],
+            "linestyle": "--" if name in plot.get("dashed", ()) else "-",
+            "label": name,
+            "markersize": 4,
+        }
         x, y, low, high = zip(*points, strict=True)
-        (line,) = axes.plot(x, y, styles[i % len(styles)], label=name, markersize=4)
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12)
+        if len(points) > 1 and len(curves) <= BANDS:
+            axes.plot(x, y, **look)
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.12)
+            continue
+        below = [a - b for a, b in zip(y, low, strict=True)]
+        above = [b - a for a, b in zip(y, high, strict=True)]
+        beside = _beside(x, i, len(curves), log=plot["log_x"])
+        thin = {"capsize": 1.5, "elinewidth": 0.7, "linewidth": 1.2}
+        axes.errorbar(beside, y, yerr=(below, above), **look, **thin)
+    for name, x, main in plot.get("lines", ()):
+        shade, weight = ("black", "bold") if main else ("grey", "normal")
+        axes.axvline(x, color=shade, linestyle=":", linewidth=1.6 if main else 0.8)
+        low = axes.get_xaxis_transform()  # x in data, y in axes
+        font = {"size": "x-small", "weight": weight, "color": shade}
+        axes.text(x, 0.02, name, font, transform=low, rotation=90, ha="right")
     axes.set(title=plot["title"], xlabel=plot["x"], ylabel=plot["y"])
     if plot["log_x"]:
         axes.set_xscale("log")
@@ -316,3 +399,11 @@ def draw(plot: Mapping[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _beside(x: Sequence[float], place: int, count: int, *, log: bool) -> list[float]:
+    """Abscissae moved a little, so that error bars do not lie on each other."""
+    at = [math.log(one) for one in x] if log else list(x)
+    gap = min((b - a for a, b in itertools.pairwise(sorted(set(at)))), default=0.0)
+    moved = [one + gap * BESIDE * (place - (count - 1) / 2) / count for one in at]
+    return [math.exp(one) for one in moved] if log else moved

@@ -19,7 +19,7 @@ LENGTH = 400
 PIECE = 40  # tokens between two splices
 COLLUDERS = (1, 2, 3, 4)
 BITS = (16, 32)
-TEXTS, FULL = 10, 100
+TEXTS, FULL = 10, 700  # none wrong of 3,700 told: the rate is below 1e-3 at 95 %
 MOST_FRAMED = 1e-3  # of the texts in which a message is told
 
 
@@ -51,11 +51,10 @@ def measure(options: Options) -> Part:
     )
     return Part(
         targets=(
-            Target.at_most(
+            Target.bounded(
                 "collusion: messages told that name somebody else",
-                framed / max(1, told),
+                Rate(framed, told),
                 MOST_FRAMED,
-                f"{framed} of {told}",
             ),
         ),
         tables=(Table("Collusion", columns, tuple(cells), note),),

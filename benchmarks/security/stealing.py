@@ -9,6 +9,7 @@ preference; it counts if the provider's own detector finds a mark in it.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks import sources
 from benchmarks.journal import Journal, code_version
 from benchmarks.options import Options, seeded, seeded_key
-from benchmarks.rates import Rate
+from benchmarks.rates import Clustered
 from benchmarks.report import Cell, Part, Plot, Table
 from benchmarks.security.bigrams import Bigrams, drawn, model
 from watermark import detectors as detectors_package
@@ -29,7 +30,8 @@ from watermark.verification.text import TEXT_DETECTORS
 
 LENGTH = 200
 QUERIES = (1_000, 10_000, 30_000)
-FORGERIES = 50
+FEW, KEYS = 2, 5  # robbed of each mark
+FORGERIES = 20  # with what each of them gave
 STRENGTH = 3.0  # nats that the attacker adds to a word it believes in, at most
 FPRS = (1e-3, 1e-6)
 VICTIMS: dict[str, tuple[str, dict[str, Parameter]]] = {
@@ -47,6 +49,7 @@ def measure(options: Options) -> Part:
     queries = QUERIES if options.full else QUERIES[:1]
     if options.samples is not None:
         queries = (options.samples,)
+    keys = KEYS if options.full else FEW
     identity = {
         "code": code_version(
             (detectors_package, kernels, schemes),
@@ -56,21 +59,31 @@ def measure(options: Options) -> Part:
         "queries": list(queries),
     }
     with Journal(options.work, "security-stealing", identity) as journal:
-        missing = journal.missing(VICTIMS)
-        for name in options.track(missing, "stealing") if missing else ():
-            journal.add(name, _victim(name, queries, options))
-        rows = {name: journal.rows[name] for name in VICTIMS}
+        ids = [f"{name}/{i}" for name in VICTIMS for i in range(keys)]
+        missing = journal.missing(ids)
+        for place in options.track(missing, "stealing") if missing else ():
+            journal.add(place, _victim(place, queries, options))
+        rows = {
+            name: [journal.rows[f"{name}/{i}"]["after"] for i in range(keys)]
+            for name in VICTIMS
+        }
         new = journal.added
     cells: list[tuple[Cell, ...]] = []
     curves = []
-    for name, row in rows.items():
+    for name, robbed in rows.items():
         points = []
-        for one in row["after"]:
-            rates = [Rate(hits, one["forgeries"]) for hits in one["found"]]
-            cells.append(
-                (name, one["queries"], one["known"], *map(str, rates), one["nats"])
+        for place, seen in enumerate(queries):
+            after = [one[place] for one in robbed]
+            rates = [
+                Clustered(tuple((one["found"][i], one["forgeries"]) for one in after))
+                for i in range(len(FPRS))
+            ]
+            known, nats = (
+                statistics.fmean(one[what] for one in after)
+                for what in ("known", "nats")
             )
-            points.append((float(one["queries"]), rates[0].value, *rates[0].interval()))
+            cells.append((name, seen, known, *map(str, rates), nats))
+            points.append((float(seen), rates[0].value, *rates[0].interval()))
         curves.append((name, tuple(points)))
     columns = (
         *("mark", "answers seen", "contexts known"),
@@ -78,7 +91,9 @@ def measure(options: Options) -> Part:
         "nats a word lost",
     )
     note = (
-        f"Answers and forgeries have {LENGTH} words. Contexts known: share of the "
+        f"Answers and forgeries have {LENGTH} words; {keys} keys of each mark, and "
+        "intervals that count what forgeries of one key share. Contexts known: share "
+        "of the "
         "forgery's contexts that answers held. Nats lost: how much less likely the "
         "forgery is under the unmarked model than its own samples are."
     )
@@ -94,23 +109,23 @@ def measure(options: Options) -> Part:
             ),
         ),
         new=new,
-        reused=len(VICTIMS) - new,
+        reused=len(ids) - new,
     )
 
 
-def _victim(name: str, queries: tuple[int, ...], options: Options) -> dict[str, Any]:
-    scheme, parameters = VICTIMS[name]
+def _victim(place: str, queries: tuple[int, ...], options: Options) -> dict[str, Any]:
+    scheme, parameters = VICTIMS[place.rpartition("/")[0]]
     more: dict[str, Any] = dict(parameters)
-    record = SCHEMES[scheme].record(seeded_key("stealing", options.seed, name), **more)
+    record = SCHEMES[scheme].record(seeded_key("stealing", options.seed, place), **more)
     words, counts = model(), defaultdict[tuple[int, ...], dict[int, int]](dict)
-    rng = _rng(options, name, "answers")
+    rng = _rng(options, place, "answers")
     width, made, after = int(record.parameters["width"]), 0, []
     for wanted in queries:
         for _ in range(wanted - made):
             mark = sources.marking(record, int(rng.integers(16)))
             _learn(counts, words.sample(LENGTH, rng, mark), width)
         made = wanted
-        after.append(_forged(record, counts, wanted, _rng(options, name, wanted)))
+        after.append(_forged(record, counts, wanted, _rng(options, place, wanted)))
     return {"after": after}
 
 

@@ -44,7 +44,7 @@ TILE = 32  # blocks on a side: the code repeats after 256 pixels
 SPREAD = template.PERIOD // BLOCK  # blocks after which the pattern itself repeats
 LEAST_SIDE = 96  # pixels: 12 x 12 blocks hold the least that a code can be read from
 PSNR = 42.15  # dB of the marked picture against the original, on RGB
-MSE = 255**2 / 10 ** (PSNR / 10)
+PSNRS = (30.0, 55.0)  # dB; above, rounding to whole grey levels takes all there is
 ROUNDING = 1 / 12  # mean square of rounding to whole grey levels
 
 
@@ -116,7 +116,11 @@ def checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def mark(
-    pixels: NDArray[np.uint8], code: Code, mark_id: bytes | None = None
+    pixels: NDArray[np.uint8],
+    code: Code,
+    mark_id: bytes | None = None,
+    *,
+    psnr: float = PSNR,
 ) -> tuple[NDArray[np.uint8], int, bytes]:
     """`pixels` with a mark, of the same shape.
 
@@ -124,15 +128,19 @@ def mark(
         pixels: uint8 (height, width, 3), RGB, at least 96 pixels on each side.
         code: the code of a key record of this scheme; keep it for the next picture.
         mark_id: 8 bytes, or None for an HMAC of the pixels.
+        psnr: what the change is held to, in dB on RGB, 30 to 55. No detector needs to
+            know it; values beside the default are there to be measured.
 
     Returns:
         (marked, nonce, mark id). All three channels of a pixel change by the same
-        amount; at least 42 dB PSNR.
+        amount; by default at least 42 dB PSNR.
 
     Raises:
         InvalidSignal: another shape or dtype, or smaller than the code needs.
-        ValueError: the mark id does not have 8 bytes.
+        ValueError: the mark id does not have 8 bytes, or `psnr` is out of range.
     """
+    if not PSNRS[0] <= psnr <= PSNRS[1]:
+        raise ValueError(f"psnr is {psnr!r}, expected {PSNRS[0]:g} to {PSNRS[1]:g} dB")
     pixels = checked(pixels)
     nonce, own = code.identify(pixels)
     if mark_id is None:
@@ -141,7 +149,8 @@ def mark(
         raise ValueError(
             f"the mark id has {len(mark_id)} bytes, expected {MARK_ID_BYTES}"
         )
-    budget = int((MSE - ROUNDING) * 256 * pixels.shape[0] * pixels.shape[1])
+    error = 255**2 / 10 ** (psnr / 10)
+    budget = int((error - ROUNDING) * 256 * pixels.shape[0] * pixels.shape[1])
     marked = pixel_embed(
         pixels,
         pixel_coefficients(pixels),
