@@ -11,12 +11,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks import diffusion, engines, fpr, ledger, report, serve, speed, text
+from benchmarks.checkpoints import located
 from benchmarks.options import MODELS, WORK, Options, Unavailable
 
 
@@ -64,7 +66,7 @@ BENCHMARKS: dict[str, Callable[[Options], report.Result | list[report.Result]]] 
     "serve": serve.run,
     "ledger": ledger.run,
 }
-DONE, UNAVAILABLE = 0, 3
+DONE, UNAVAILABLE, STOPPED = 0, 3, 130
 WIDTH = 150  # of tables in a pipe or a file
 
 
@@ -76,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=args.seed,
         full=args.full,
         work=args.work,
-        lm=args.model or args.lm,
-        pipeline=args.pipeline,
+        lm=located(args.model or args.lm),
+        pipeline=located(args.pipeline),
         data=args.data,
         wheels=args.wheels,
         only=_names(args.only),
@@ -97,9 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     found = BENCHMARKS[name](options)
             except Unavailable as reason:
                 found = report.Result(name=name, skipped=str(reason))
+            except KeyboardInterrupt:
+                options.say("stopped; run it again to go on")
+                return STOPPED
             made = found if isinstance(found, list) else [found]
             results += [result.to_dict() for result in made]
-            if args.out is not None:
+            # What was refused is told; a summary of everything is to say it, too.
+            refused = all(result.skipped for result in made) and args.name != "all"
+            if args.out is not None and not refused:
                 _write(args.out, results[-len(made) :], options)
     if args.json:
         printed: dict[str, object] = {"schema": report.SCHEMA, "results": results}
@@ -113,11 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(folder: Path, results: list[dict[str, Any]], options: Options) -> None:
-    report.write(folder, results)
-    if any(data["name"].startswith("robustness-") for data in results):
-        from benchmarks import robustness
+    if not any(data["name"].startswith("robustness-") for data in results):
+        report.write(folder, results)
+        return
+    from benchmarks import robustness
 
-        robustness.write(folder, results, options)
+    robustness.write(folder, results, options)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -139,19 +147,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", default="", metavar="PART,...", help="parts to run")
     add("--threads", type=int, help="torch threads for the models (default: torch's)")
     add("--work", type=Path, default=WORK, help="where unfinished work is kept")
-    add("--lm", type=Path, default=MODELS / "lm", help="language model to measure")
-    add(
+    model = partial(add, type=Path, metavar="PATH_OR_ID")
+    model("--lm", default=MODELS / "lm", help="language model to measure")
+    model(
         "--pipeline",
-        type=Path,
         default=MODELS / "diffusion",
-        help="diffusion pipeline to measure",
+        help="diffusion pipeline to measure; an id is looked up on this machine",
     )
     add("--data", type=Path, help="folder of public data, such as humaneval/")
-    add("--model", type=Path, help="robustness: the language model, as --lm")
+    model("--model", help="robustness: the language model, as --lm")
     add("--suite", default="", metavar="NAME,...", help="robustness: media to measure")
     add("--schemes", default="", metavar="NAME,...", help="robustness: ours")
-    add("--peers", default="", metavar="NAME,...", help="robustness: other people's")
-    add("--workers", type=int, help="robustness: processes (default: one a core)")
+    add("--peers", default="", metavar="NAME,...", help="robustness: those of others")
+    add(
+        "--workers",
+        type=int,
+        help="robustness: processes (default: one a core; 1: none but this one)",
+    )
     add("--wheels", type=Path, help="engines: folder of unpacked wheels of others")
     return parser
 

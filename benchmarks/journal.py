@@ -14,31 +14,59 @@ from types import ModuleType
 from typing import Any, Self
 
 import watermark
+from watermark import kernels, keys, prf
 from watermark.kernels import BACKEND
 
-ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+KERNELS = HERE.parent / "kernels"
+BASE = (kernels, keys, prf)  # of the package: everything leans on them
 
 
 def code_version(modules: Iterable[ModuleType], *benchmark: str) -> str:
     """The package's version, and a digest of the files that decide the results.
 
+    Whoever names a module of the package has its keys, its keyed functions and the
+    kernels counted, too. Kernels count by their sources; where those are not at hand,
+    by what was built from them.
+
     Args:
-        modules: of the package; a package counts with all its files.
+        modules: of the package; a package counts with all its files, at any depth.
         benchmark: files of this folder.
     """
     digest = hashlib.sha256(BACKEND.encode())
-    for path in _files(modules, benchmark):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name, path in sorted(_files(modules, benchmark).items()):
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return f"{watermark.__version__}+{digest.hexdigest()[:12]}"
 
 
-def _files(modules: Iterable[ModuleType], benchmark: Sequence[str]) -> list[Path]:
-    files = [Path(__file__).parent / name for name in benchmark]
-    for module in modules:
-        path = Path(str(module.__file__))
-        folder = path.name == "__init__.py"
-        files += sorted(path.parent.glob("*.py")) if folder else [path]
+def _files(modules: Iterable[ModuleType], benchmark: Sequence[str]) -> dict[str, Path]:
+    """By a name that does not depend on where the checkout lies."""
+    files = {}
+    for given in benchmark:
+        path = HERE / given
+        name = path.relative_to(HERE) if path.is_relative_to(HERE) else path.name
+        files[f"benchmarks/{name}"] = path
+    named = list(modules)
+    for module in (*named, *(BASE if named else ())):
+        path, name = Path(str(module.__file__)), module.__name__.replace(".", "/")
+        if path.name == "__init__.py":
+            files |= {
+                f"{name}/{one.relative_to(path.parent)}": one
+                for one in path.parent.rglob("*.py")
+            }
+        else:
+            files[f"{name}.py"] = path
+    if named:
+        files |= {f"kernels/{path.name}": path for path in _kernels()}
     return files
+
+
+def _kernels() -> list[Path]:
+    if BACKEND == "reference":
+        return []  # what runs is among the package's own files
+    sources = [p for end in ("pyx", "pxd", "h") for p in KERNELS.glob(f"*.{end}")]
+    built = Path(str(kernels.__file__)).parent
+    return sources or [*built.glob("*.so"), *built.glob("*.pyd")]
 
 
 class Journal:

@@ -108,16 +108,32 @@ def weights_sha256(folder: Path) -> str:
     """SHA-256 over the weights and tokenizers of a model folder.
 
     Raises:
-        Unavailable: there is no model.
+        Unavailable: there is no model, or a file of weights is not whole.
     """
     files = sorted(folder.rglob("*.safetensors"))
     if not files:
-        raise Unavailable(f"no model in {folder.name}/ (expected *.safetensors)")
+        raise Unavailable(
+            f"no model in {folder.name}/ (expected a folder with *.safetensors, or the "
+            "id of a model in the local cache of the hub)"
+        )
     digest = hashlib.sha256()
+    for path in files:
+        _check_weights(path, path.relative_to(folder.parent))
     for path in [*files, *sorted(folder.rglob("tokenizer.json"))]:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _check_weights(path: Path, name: Path) -> None:
+    """By the header, which says how long the file is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise Unavailable(f"{name.as_posix()} is broken: {error}") from None
 
 
 def seeded(*parts: object) -> bytes:

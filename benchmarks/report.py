@@ -367,29 +367,31 @@ def draw(plot: Mapping[str, Any], path: Path, names: Sequence[str] = ()) -> None
     order = list(dict.fromkeys([*names, *(name for name, _ in curves)]))
     for i, (name, points) in enumerate(curves):
         place = order.index(name)
-        look = {
-            "color": COLOURS[place % len(COLOURS)],
+        colour, dashed = COLOURS[place % len(COLOURS)], name in plot.get("dashed", ())
+        look: dict[str, Any] = {
+            "color": colour,
             "marker": MARKS[place % len(MARKS)],
-            "linestyle": "--" if name in plot.get("dashed", ()) else "-",
-            "label": name,
             "markersize": 4,
+            "markerfacecolor": "white" if dashed else colour,
+            "linestyle": "--" if dashed else "-",
+            "label": name,
         }
         x, y, low, high = zip(*points, strict=True)
         if len(points) > 1 and len(curves) <= BANDS:
             axes.plot(x, y, **look)
-            axes.fill_between(x, low, high, color=look["color"], alpha=0.12)
+            axes.fill_between(x, low, high, color=colour, alpha=0.12)
             continue
-        below = [a - b for a, b in zip(y, low, strict=True)]
-        above = [b - a for a, b in zip(y, high, strict=True)]
+        below = [max(0.0, at - end) for at, end in zip(y, low, strict=True)]
+        above = [max(0.0, end - at) for at, end in zip(y, high, strict=True)]
         beside = _beside(x, i, len(curves), log=plot["log_x"])
-        thin = {"capsize": 1.5, "elinewidth": 0.7, "linewidth": 1.2}
+        thin: dict[str, Any] = {"capsize": 1.5, "elinewidth": 0.7, "linewidth": 1.2}
         axes.errorbar(beside, y, yerr=(below, above), **look, **thin)
     for name, x, main in plot.get("lines", ()):
         shade, weight = ("black", "bold") if main else ("grey", "normal")
         axes.axvline(x, color=shade, linestyle=":", linewidth=1.6 if main else 0.8)
-        low = axes.get_xaxis_transform()  # x in data, y in axes
+        mixed = axes.get_xaxis_transform()  # x in data, y in axes
         font = {"size": "x-small", "weight": weight, "color": shade}
-        axes.text(x, 0.02, name, font, transform=low, rotation=90, ha="right")
+        axes.text(x, 0.02, name, font, transform=mixed, rotation=90, ha="right")
     axes.set(title=plot["title"], xlabel=plot["x"], ylabel=plot["y"])
     if plot["log_x"]:
         axes.set_xscale("log")

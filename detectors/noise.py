@@ -14,6 +14,7 @@ from watermark.detectors.base import Score
 from watermark.detectors.stats import ln_sign_tail
 from watermark.errors import InvalidSignal
 from watermark.schemes.noise import Code
+from watermark.schemes.signs import SignCode
 
 CELL = 256  # numbers of a cell of the map, at least
 FAMILY = 1e-3  # family-wise error of the map
@@ -57,6 +58,8 @@ class Agreement:
         correlation: float64 [cells of each axis], ``sum w s / sum |w|``: the share of
             the noise that is the mark's, 1 where all signs agree, 0 in foreign content.
         equal: float64, the share of equal signs.
+        z: float64, ``sum w s / sqrt(sum w^2)``: over the draw of the key it has mean 0
+            and deviation 1 where the content was chosen without it.
         ln_p: float64, of "no mark here": the cell's numbers were chosen without the
             key. Valid for every content (`stats.ln_sign_tail`).
         ln_p_altered: float64, of "the mark is here, half as strong as in the median
@@ -67,6 +70,7 @@ class Agreement:
     cell: tuple[int, ...]
     correlation: NDArray[np.float64]
     equal: NDArray[np.float64]
+    z: NDArray[np.float64]
     ln_p: NDArray[np.float64]
     ln_p_altered: NDArray[np.float64]
 
@@ -86,7 +90,7 @@ class Agreement:
 
 def agreement(
     latents: NDArray[np.floating],
-    code: Code,
+    code: SignCode,
     nonce: int,
     mark_id: bytes,
     cell: Sequence[int] | None = None,
@@ -97,7 +101,8 @@ def agreement(
         latents: an estimate of the initial noise of the code's shape: (channels,
             length) for audio, (channels, height, width) for pictures, (channels,
             frames, height, width) for video; no batch axis.
-        code: of the key record.
+        code: of the key record; of `latent` as well, and then of latents that
+            `watermark.schemes.latent.whiten` made.
         nonce: of the mark.
         mark_id: of the mark.
         cell: numbers along each axis. Default: the whole first axis, and of the others
@@ -128,12 +133,13 @@ def agreement(
         cell=size,
         correlation=correlation,
         equal=equal,
+        z=t,
         ln_p=np.where(empty, 0.0, ln_p),
         ln_p_altered=np.where(empty, 0.0, -short * short / 2),
     )
 
 
-def _check_shape(latents: NDArray[np.floating], code: Code) -> None:
+def _check_shape(latents: NDArray[np.floating], code: SignCode) -> None:
     if tuple(latents.shape) != code.shape:
         raise InvalidSignal(
             f"found latents of shape {tuple(latents.shape)}, expected {code.shape}"

@@ -7,15 +7,18 @@ import os
 import pickle
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks.attacks import text as attacks
 from benchmarks.options import Options
-from benchmarks.robustness import outside, outside_toolkits
-from benchmarks.robustness.outside import Outside, fit, measured
+from benchmarks.rates import Rate
+from benchmarks.robustness import fitted, outside, outside_fit, outside_toolkits
+from benchmarks.robustness.outside import Outside, measured
 from benchmarks.robustness.outside_child import Child, Failed
+from benchmarks.robustness.outside_fit import UNFITTED, fit
 from benchmarks.robustness.outside_toolkits import (
     MARKDIFFUSION,
     MARKLLM,
@@ -55,7 +58,9 @@ class Toolkit:
         heads = [w for w in WORDS if coin(key, w)]
         return {"thing": " ".join(drawn.choice(heads) for _ in range(120))}
     def score(self, scheme, keys, things):
-        return {"scores": [[self.z(key, t) for t in things] for key in keys]}
+        z = [[self.z(key, t) for t in things] for key in keys]
+        said = [[None if one is None else one > 4 for one in row] for row in z]
+        return {"scores": z, "accepted": said}
     def z(self, key, text):
         words = sorted(set(text.split()))
         if len(words) < 2:
@@ -183,9 +188,12 @@ def test_p_is_uniform_where_the_normal_holds() -> None:
     for _ in range(400):
         scores = drawn.normal(3.0, 2.0, 5).tolist()
         one = {"score": scores[0], "others": scores[1:], "log10_p": 0.0}
-        fit([{"attacks": {"none": one}}])
-        tails.append(10 ** float(str(one["log10_p"])))
+        row: Row = {"attacks": {"none": one}}
+        fit([row])
+        if UNFITTED not in row:
+            tails.append(10 ** float(str(one["log10_p"])))
 
+    assert len(tails) > 390
     assert kstest(tails, "uniform").pvalue > 0.01
     away = (scores[0] - np.mean(scores[1:])) / (np.std(scores[1:], ddof=1) * 1.25**0.5)
     assert tails[-1] == pytest.approx(student.sf(away, 3))
@@ -193,8 +201,8 @@ def test_p_is_uniform_where_the_normal_holds() -> None:
 
 def test_what_has_no_score_is_not_found() -> None:
     coins = dataclasses.replace(MARKLLM, schemes={"coins": Scheme(as_it_is, as_it_is)})
-    short = measured(coins, "coins", [None, 1.0, None])
-    alone = measured(coins, "coins", [9.0, None, None])
+    short = measured(coins, "coins", [None, 1.0, None], [None, False, None])
+    alone = measured(coins, "coins", [9.0, None, None], [True, None, None])
     rows: list[Row] = [
         {"attacks": {"cut": short, "lost": alone}},
         {"failed": "Failed: died"},
@@ -206,14 +214,89 @@ def test_what_has_no_score_is_not_found() -> None:
     assert "null" not in alone
 
 
-def test_scores_without_a_fit_are_an_empty_cell_and_no_zero() -> None:
-    def one() -> Row:
-        return {"score": 9.0, "others": [1.0, 1.0], "log10_p": 0.0}
+def scored(score: float, others: Sequence[float]) -> Row:
+    said = {"accepted": score > 4, "others accepted": [s > 4 for s in others]}
+    return {"score": score, "others": list(others), "log10_p": 0.0, **said}
 
-    rows: list[Row] = [{"attacks": {"flat": one()}} for _ in range(3)]
+
+def test_scores_without_a_fit_are_no_cell_and_no_zero() -> None:
+    rows: list[Row] = [{"attacks": {"flat": scored(9.0, [1, 1])}} for _ in range(3)]
     fit(rows)
 
     assert [row["attacks"] for row in rows] == [{}, {}, {}]
+    assert "all alike" in outside_fit.unfitted(rows)["flat"]
+
+
+def test_a_normal_is_not_believed_where_scores_contradict_it() -> None:
+    rng = np.random.default_rng(3)
+    sound = rng.normal(0, 1, (40, 4))
+    alike = sound + rng.normal(0, 2, (40, 1))
+    skewed = rng.exponential(1, (40, 4))
+    heavy = sound.copy()
+    heavy[7, 2] = 9.0  # as of a text with much in it twice
+    level = 0.01 / 40
+
+    assert not fitted.why_not(sound.tolist(), level)
+    assert "alike: correlation 0." in fitted.why_not(alike.tolist(), level)
+    for wrong in (skewed, heavy):
+        assert "not normal" in fitted.why_not(wrong.tolist(), level)
+    null = sound.ravel().tolist()
+    (tail,) = fitted.log10_tails([fitted.threshold(null, 1e-6)], null)
+    assert tail == pytest.approx(-6)
+
+
+def test_a_sound_fit_is_seldom_rejected() -> None:
+    rng = np.random.default_rng(4)
+    level, runs = 0.05, 400
+    rejected = sum(
+        bool(fitted.why_not(rng.normal(2, 3, (32, 4)).tolist(), level))
+        for _ in range(runs)
+    )
+
+    assert Rate(rejected, runs).interval(0.999)[0] <= level
+    assert rejected  # a test that never rejects tests nothing
+
+
+def test_a_subject_without_a_fit_says_so_and_spares_the_others(
+    toolkit: Toolkit,
+) -> None:
+    suite = Outside(Words(), toolkit)
+    spec = suite.spec(Options())
+    (name,), rng = suite.names, np.random.default_rng(5)
+    rows: dict[str, list[Row]] = {"own": [], name: []}
+    for i in range(32):
+        rows["own"].append(OwnWorker().sample("own", i))
+        near = rng.normal(0, 3)  # what the text alone adds to every score
+        attacked = {
+            attack: scored(7.0 + near, (near + rng.normal(0, 1, 4)).tolist())
+            for attack in spec.attacks
+        }
+        rows[name].append({"attacks": attacked, "quality": {}})
+    suite.finish(rows)
+    part = suite.part(spec, rows, 32, 0)
+    found, own = part.tables[0], part.tables[-1]
+
+    assert {row[found.columns.index(name)] for row in found.rows} == {"no fit"}
+    assert all(str(row[1]).startswith("1.00") for row in found.rows)
+    ((subject, lost, why, *_, plain, others, _, _),) = own.rows
+    assert (subject, lost) == (name, f"{len(spec.attacks)} of {len(spec.attacks)}")
+    assert "correlation" in str(why)
+    assert None not in (plain, others)
+    together = [p for p in part.plots if p.title.endswith("all attacks together")]
+    assert [[curve for curve, *_ in plot.curves] for plot in together] == [["own"]]
+
+
+def test_what_a_child_calls_verdicts_is_checked() -> None:
+    whole = [[True, None], [False, True]]
+    assert outside.verdicts(whole, 2, 2) == whole
+    for wrong in (
+        None,
+        [[True, False]],
+        [[1, 0], [0, 1]],
+        [[True, "no"], [True, True]],
+    ):
+        with pytest.raises(Failed, match="verdict"):
+            outside.verdicts(wrong, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +413,10 @@ def test_the_toolkit_itself(known: Toolkit) -> None:
         assert started.ask({"do": "mark", "key": 54321, **question})["thing"] != thing
         keys = [12345, *range(111, 1111, 111)]
         asked = {"do": "score", "scheme": scheme, "keys": keys, "things": [thing]}
-        mine, *others = (read.normal(one) for (one,) in started.ask(asked)["scores"])
+        answer = started.ask(asked)
+        mine, *others = (read.normal(one) for (one,) in answer["scores"])
+        ((verdict,), *_) = outside.verdicts(answer["accepted"], len(keys), 1)
+        assert verdict in (True, None)
         assert mine > max(others)
     started.stop()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.attacks.image import Pixels
 from benchmarks.diffusion import attacks, channel, dwtdct, prc, robustness
-from benchmarks.diffusion.peers import OURS, PEERS, PRC, SHADING, Peer
+from benchmarks.diffusion.peers import OURS, PEERS, PRC, RAND, RING, SHADING, Peer
 from benchmarks.options import MODELS, Options
 from benchmarks.rates import Rate
 from numpy.typing import NDArray
@@ -138,6 +138,13 @@ def test_each_peer_finds_its_own_and_nothing_else(peer: Peer) -> None:
     if peer.read is not None:
         assert peer.read(seen, key, told)
         assert not peer.read(found(drawn(1), 0.8), key, told)
+
+
+def test_tree_rings_two_patterns_are_not_related() -> None:
+    ring, rand = RING.key("a", SHAPE), RAND.key("a", SHAPE)
+
+    assert abs(np.corrcoef(ring.draw.ravel(), rand.draw.ravel())[0, 1]) < 0.1
+    assert np.array_equal(ring.draw, RING.key("a", SHAPE).draw)
 
 
 @pytest.mark.parametrize("peer", [OURS, SHADING, PRC], ids=lambda peer: peer.name)

@@ -14,7 +14,7 @@ from benchmarks.attacks import forgery
 from benchmarks.diffusion.found import load_pipeline
 from benchmarks.diffusion.inversion import Inversion
 from benchmarks.options import MODELS, Options, Unavailable
-from benchmarks.robustness import fitted, html, image_studio, runner, summary
+from benchmarks.robustness import fitted, image_studio, runner, summary
 from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import RING, ImageSuite
 from benchmarks.robustness.spec import Row, Spec
@@ -127,39 +127,6 @@ def test_a_failing_peer_is_a_row_that_says_so(tmp_path: Path) -> None:
     assert part.targets[0].reached
 
 
-def test_cells_of_what_makes_no_sense_are_empty() -> None:
-    spec = Spec(
-        name="pictures",
-        schemes=("noise", "pixel"),
-        unavailable={},
-        attacks={"none": ("none", None), "forged": ("forged", None)},
-        forged=frozenset({"forged"}),
-        payloads=frozenset({"noise"}),
-        identity={},
-    )
-    found = {"log10_p": -9.0, "exact": True}
-    rows: dict[str, list[Row]] = {
-        "noise": [
-            {"attacks": {"none": found, "forged": found}, "quality": {"blur": 2.0}}
-        ],
-        "pixel": [{"attacks": {"none": found}, "quality": {"blur": 3.0}}],
-    }
-    part = summary.part(spec, rows, 1, 2)
-    tables = {table.title: table for table in part.tables}
-    (forged,) = tables["pictures: forged marks that are found"].rows
-    plots = {plot.title: plot for plot in part.plots}
-
-    assert str(forged[1]).startswith("1.00")
-    assert forged[2] is None
-    assert [row[0] for row in tables["pictures: found"].rows] == ["none"]
-    curves = plots["pictures: blur and detectability"].curves
-    assert [(name, point[0]) for name, (point,) in curves] == [
-        ("noise", 2.0),
-        ("pixel", 3.0),
-    ]
-    assert all(point[1] == 1.0 for _, (point,) in curves)
-
-
 def test_one_family_of_attacks_alone(tmp_path: Path) -> None:
     options = Options(work=tmp_path, workers=1, samples=1, only=("bits flipped",))
     options = dataclasses.replace(options, suites=("metadata",))
@@ -205,7 +172,7 @@ def test_a_mark_in_the_noise_can_be_forged_and_one_in_the_pixels_cannot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(image_studio, "QUICK", (6, 2))
-    monkeypatch.setattr(forgery, "AVERAGED", 2)
+    monkeypatch.setattr(forgery, "AVERAGED", (2,))
     worker = ImageSuite().worker(Options(only=("forged: imprinted", "flip")))
     noise, pixel = (worker.sample(subject, 0) for subject in ("noise", "pixel"))
 
@@ -248,6 +215,7 @@ def test_what_failed_is_tried_again(tmp_path: Path) -> None:
 
 def test_the_rows_that_are_written_are_those_of_the_run(tmp_path: Path) -> None:
     options = Options(work=tmp_path, workers=1, suites=("video",), only=("frozen",))
+    options = dataclasses.replace(options, schemes=("noise",))
     other = dataclasses.replace(options, seed=9, samples=2)
     options = dataclasses.replace(options, samples=1)
     found: dict[int, list[list[object]]] = {}
@@ -263,31 +231,6 @@ def test_the_rows_that_are_written_are_those_of_the_run(tmp_path: Path) -> None:
 
     assert found[0][0] == found[0][1]
     assert found[0][0] != found[9][0][:1]
-
-
-def test_attacks_together_are_those_that_all_went_through() -> None:
-    spec = Spec(
-        name="pictures",
-        schemes=("one", "two", "searched"),
-        unavailable={},
-        attacks={a: (a, None) for a in ("none", "hard", "forged")},
-        forged=frozenset({"forged"}),
-        apart=frozenset({"searched"}),
-        identity={},
-    )
-    yes, no = {"log10_p": -9.0}, {"log10_p": 0.0}
-    rows: dict[str, list[Row]] = {
-        "one": [{"attacks": {"none": yes, "hard": no, "forged": yes}, "quality": {}}],
-        "two": [{"attacks": {"none": yes}, "quality": {}}],
-        "searched": [{"attacks": {"hard": yes}, "quality": {}}],
-    }
-    roc = summary.part(spec, rows, 1, 3).plots[-1]
-
-    assert [(name, points[0][1]) for name, points in roc.curves] == [
-        ("one", 0.0),  # at 1e-10
-        ("two", 0.0),
-    ]
-    assert [points[-1][1] for _, points in roc.curves] == [1.0, 1.0]
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
@@ -367,22 +310,4 @@ def test_specs_say_what_decides_their_rows() -> None:
         assert {"code", "model"} <= set(spec.identity)
         assert "none" in spec.attacks
         assert len(spec.attacks) > 20
-        assert spec.payloads <= set(spec.schemes)
-
-
-def test_what_a_page_shows_is_escaped() -> None:
-    machine = {"cpu": "<b>", "cores": 2, "versions": {"x": "<i>"}}
-    data = {
-        "name": "<script>",
-        "parameters": {"a": "<u>"},
-        "notes": ["<em>"],
-        "plots": [],
-        "targets": [],
-        "tables": [
-            {"title": "<t>", "columns": ("<c>",), "rows": (("<r>",),), "note": "<n>"}
-        ],
-        "machine": machine,
-    }
-    page = html.page([data], Path())
-    for tag in ("<script>", "<b>", "<i>", "<u>", "<em>", "<t>", "<c>", "<r>", "<n>"):
-        assert tag not in page
+        assert spec.payloads <= {*spec.schemes, *spec.peers}

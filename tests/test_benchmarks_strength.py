@@ -83,7 +83,8 @@ def test_a_scheme_has_a_table_a_plot_and_a_sentence(tmp_path: Path) -> None:
     assert [name for name, _ in plot.curves] == list(ATTACKS["text"])
     assert [points[2][:2] for _, points in plot.curves] == [(7.35, 0.5)] * 3
     assert [name for name, _, main in plot.lines if main] == ["2, default"]
-    assert plot.lines[-1][:2] == (UNMARKED, pytest.approx(5.35))
+    assert plot.lines[-1][0] == UNMARKED
+    assert plot.lines[-1][1] == pytest.approx(5.35)
     assert "default 2 has found 0.50 [0.29, 0.71], perplexity 7.35" in told  # 12 of 24
     assert "weaker than the weakest that finds 95% of what the best finds, 4" in told
     assert tables["strength: failed"].rows == (("greenlist delta 4", 1, "no room"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from watermark.api import Watermark
 from watermark.assets.loading import load
 from watermark.errors import InvalidSignal
 from watermark.keys import Key, KeyRecord
@@ -144,6 +146,70 @@ def test_lower_starts_are_tried_and_paid_for() -> None:
     assert report.verdict == Verdict.MARKED
     assert mark.hypotheses == 2 * 2 * (2 << (4 + 64))
     assert "from 0.5" in mark.detail
+
+
+def test_a_map_shows_where_a_picture_was_painted_over() -> None:
+    records = record("noise"), record("latent")
+    painted = pixels(*records)
+    painted[:16, 16:32] = pixels(seed=7)[:16, 16:32]
+    marks = [e for e in look(painted, *records).evidence if e.payload]
+
+    assert {e.scheme for e in marks} == {"noise", "latent"}
+    for mark in marks:
+        agree, z = np.array(mark.map), np.array(mark.map_z)
+        assert agree.shape == z.shape == (3, 3)
+        rest = np.ones((3, 3), bool)
+        rest[0, 1] = False
+        assert abs(z[0, 1]) < 4
+        assert z[rest].min() > 3
+        assert agree[rest].min() > 3 * abs(agree[0, 1])
+
+
+def test_a_map_of_a_turned_picture_is_that_of_what_was_made() -> None:
+    painted = pixels(record("noise"))
+    painted[:16, 16:32] = 128
+    turned = np.ascontiguousarray(np.rot90(painted))
+    [mark] = [
+        e
+        for e in look(turned, record("noise"), effort="thorough").evidence
+        if e.payload
+    ]
+
+    assert np.argmin(np.array(mark.map)) == 1
+
+
+class Forgetful(Toy):
+    """One that sees nothing of the mark id's part in the latents."""
+
+    def __init__(self, one: KeyRecord) -> None:
+        super().__init__()
+        self.code = latent.Code(one, SHAPE)
+
+    def latents(self, pixels: Pixels) -> NDArray[np.float32]:
+        planes = super().latents(pixels).copy()
+        planes.reshape(-1)[self.code.data] = 0
+        return planes
+
+    def noise(
+        self, pixels: Pixels, *, steps: int, rounds: int = 1
+    ) -> NDArray[np.float32]:
+        return super().latents(pixels)
+
+
+def test_a_faint_mark_is_told_where_no_other_of_its_key_is_read(tmp_path: Path) -> None:
+    """Two layers under one key: where one is read, the other leaves nothing open."""
+    w = Watermark.create(tmp_path / "home", provider="Acme")
+    noisy, faint = record("noise"), record("latent")
+    picture = Image.fromarray(pixels(noisy, faint))
+    inverter = Forgetful(faint)
+    both = w.verify(picture, pipeline=inverter, keys=[noisy, faint], effort="quick")
+    alone = w.verify(picture, pipeline=inverter, keys=[faint], effort="quick")
+    told = [{r.code for r in each.reasons} for each in (both, alone)]
+
+    assert both.verdict == alone.verdict == Verdict.MARKED
+    assert {e.scheme for e in both.evidence if e.payload} == {"noise"}
+    assert "content-not-compared" not in told[0]
+    assert "content-not-compared" in told[1]
 
 
 def test_latents_that_are_not_finite_are_a_reason() -> None:

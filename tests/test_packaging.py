@@ -21,6 +21,7 @@ PUBLIC = {
     "Key",
     "KeyRecord",
     "KeyRing",
+    "Latents",
     "Likelihood",
     "Mark",
     "Marked",

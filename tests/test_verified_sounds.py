@@ -72,7 +72,10 @@ def test_what_cannot_be_looked_at_is_inconclusive(asset: object) -> None:
 
 
 def test_without_a_key_record_nothing_is_known() -> None:
-    report = look(Audio(music(3), RATE), SCHEMES["noise"].record(Key(bytes(range(31, -1, -2)) + bytes(range(16)))))
+    report = look(
+        Audio(music(3), RATE),
+        SCHEMES["noise"].record(Key(bytes(range(31, -1, -2)) + bytes(range(16)))),
+    )
 
     assert report.verdict == Verdict.INCONCLUSIVE
     assert {reason.code for reason in report.reasons} == {"no-key"}

@@ -63,8 +63,13 @@ def quantised(sound: Sound, rng: Rng, bits: float) -> Sound:
 
 
 def louder(sound: Sound, rng: Rng, factor: float) -> Sound:
-    """Times a factor, clipped; a negative one turns it upside down."""
+    """Times a factor, clipped."""
     return np.clip(sound * factor, -1, 1)
+
+
+def inverted(sound: Sound, rng: Rng) -> Sound:
+    """Upside down, as through a plug that is wired wrongly."""
+    return -sound
 
 
 def echoed(sound: Sound, rng: Rng, level: float) -> Sound:
@@ -125,11 +130,12 @@ def table() -> dict[str, Attack[Sound]]:
     attacks: list[Attack[Sound]] = [
         Attack("none", untouched),
         *swept("cut to", cut, (0.75, 0.5, 0.25)),
-        *swept("noise, dB", noisy, (35, 25, 15)),
+        *swept("noise, dB", noisy, (35, 25, 20, 15)),
         *swept("resampled, Hz", resampled, (11_025, 8_000)),
         *swept("low-pass, Hz", lowpassed, (4_000, 2_000)),
         *swept("bits", quantised, (8,)),
-        *swept("loudness", louder, (0.5, 2.0, -1.0)),
+        *swept("loudness", louder, (0.25, 0.5, 2.0, 4.0)),
+        Attack("upside down", inverted),
         *swept("echo", echoed, (0.3,)),
         *swept("speed", faster, (1.01, 1.05)),
     ]

@@ -1,9 +1,10 @@
 """Marked pictures against each other: what their mark is, taken out or put elsewhere.
 
 Nobody who does this has the key. Re-prompting and imprinting are of Mueller et al. 2024
-("Black-box forgery attacks on semantic watermarks"); the forger has the generator
-itself and its autoencoder, which is the best surrogate there can be. Averaging is of
-Yang et al. 2024 ("Can simple averaging defeat modern watermarks?").
+("Black-box forgery attacks on semantic watermarks"). There the forger has another model
+as a surrogate; here the generator itself, which is the best surrogate there can be, and
+once with another autoencoder in it. Averaging is of Yang et al. 2024 ("Can simple
+averaging defeat modern watermarks?").
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from benchmarks.attacks import Attack, named
+from benchmarks.attacks import Attack, named, swept
 from benchmarks.attacks.image import Pixels, Rng
 
 STEPS = 10  # of the forger's inversion
 ROUNDS, RATE = 10, 0.05  # of gradient descent (Adam) through one step of inversion
-AVERAGED = 16  # marked pictures that an attacker collects
+AVERAGED = (4, 16, 64)  # marked pictures that an attacker collects
+ADDED = 16  # of them for a forgery
 SMOOTH = 3  # pixels: what is smoother than this is content
 
 
@@ -111,44 +113,58 @@ def _drawn(prompts: Sequence[str], rng: Rng) -> str:
     return prompts[int(rng.integers(len(prompts)))]
 
 
-def table(pipe: Any, prompts: Sequence[str], steps: int) -> dict[str, Attack[Pixels]]:
+def with_vae(pipe: Any, vae: Any) -> Any:
+    """The pipeline with another autoencoder in it."""
+    parts = {**pipe.components, "vae": vae}
+    made: Any = type(pipe)(**parts, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def table(
+    pipe: Any, prompts: Sequence[str], steps: int, surrogate: Any = None
+) -> dict[str, Attack[Pixels]]:
     """Forgeries with a marked picture and its generator: of marks in the noise.
 
     Args:
         pipe: the generator, a pipeline with a UNet.
         prompts: of pictures to pass off.
         steps: of its denoising.
+        surrogate: the generator with another autoencoder, or None.
     """
     with_it = {"pipe": pipe, "prompts": prompts, "steps": steps}
-    return named(
-        [
-            Attack(
-                "forged: prompted anew", partial(reprompted, **with_it), forges=True
-            ),
-            Attack("forged: imprinted", partial(imprinted, **with_it), forges=True),
-        ]
-    )
+    forgeries: list[Attack[Pixels]] = [
+        Attack("forged: prompted anew", partial(reprompted, **with_it), forges=True),
+        Attack("forged: imprinted", partial(imprinted, **with_it), forges=True),
+    ]
+    if surrogate is not None:
+        other = partial(imprinted, **with_it | {"pipe": surrogate})
+        forgeries.append(Attack("forged: imprinted, surrogate VAE", other, forges=True))
+    return named(forgeries)
 
 
 def averages(
-    common: Callable[[], NDArray[np.float64]], cover: Callable[[], Pixels]
+    common: Callable[[int], NDArray[np.float64]],
+    cover: Callable[[], Pixels],
+    counts: Sequence[int] = AVERAGED,
 ) -> dict[str, Attack[Pixels]]:
     """What to do with the mean of many pictures of one key.
 
     Args:
-        common: what `averaged` gives; asked for where it is needed.
+        common: what `averaged` gives of so many; asked for where it is needed.
         cover: an unmarked picture of the same size.
+        counts: of pictures, for what subtracts their mean.
     """
 
-    def without(pixels: Pixels, rng: Rng) -> Pixels:
-        return subtracted(pixels, rng, common=common())
+    def without(pixels: Pixels, rng: Rng, count: float) -> Pixels:
+        return subtracted(pixels, rng, common=common(round(count)))
 
     def put(pixels: Pixels, rng: Rng) -> Pixels:
-        return added(pixels, rng, common=common(), cover=cover())
+        return added(pixels, rng, common=common(ADDED), cover=cover())
 
     return named(
         [
-            Attack(f"average of {AVERAGED} subtracted", without),
-            Attack(f"forged: average of {AVERAGED} added", put, forges=True),
+            *swept("average subtracted, of", without, counts),
+            Attack(f"forged: average of {ADDED} added", put, forges=True),
         ]
     )

@@ -122,11 +122,12 @@ def quantised(pixels: Pixels, rng: Rng, colours: float) -> Pixels:
     return _array(_image(pixels).quantize(round(colours)).convert("RGB"))
 
 
-def through_vae(pixels: Pixels, rng: Rng, *, pipe: Any) -> Pixels:
-    """Encoded and decoded by the generator's own autoencoder."""
+def through_vae(pixels: Pixels, rng: Rng, *, pipe: Any, vae: Any = None) -> Pixels:
+    """Encoded and decoded by an autoencoder, by default the generator's own."""
+    vae = vae or pipe.vae
     with torch.inference_mode():
-        latents = pipe.vae.encode(pipe.image_processor.preprocess(_image(pixels)))
-        decoded = pipe.vae.decode(latents.latent_dist.mode()).sample
+        latents = vae.encode(pipe.image_processor.preprocess(_image(pixels)))
+        decoded = vae.decode(latents.latent_dist.mode()).sample
     return _array(pipe.image_processor.postprocess(decoded)[0])
 
 
@@ -151,12 +152,15 @@ def regenerated(
     return _array(made.images[0])
 
 
-def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
+def table(
+    pipe: Any = None, steps: int = 20, surrogate: Any = None
+) -> dict[str, Attack[Pixels]]:
     """Every attack by its name.
 
     Args:
         pipe: the generator, for what is done with a model; None leaves that out.
         steps: of its denoising.
+        surrogate: another autoencoder, or None: what is done with it is left out.
     """
     through = functools.partial
     attacks: list[Attack[Pixels]] = [
@@ -166,7 +170,7 @@ def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
         *swept("resize and back", resized, (0.75, 0.5)),
         *swept("resize", rescaled, (0.75, 1.5), moves=True),
         *swept("crop, centre", through(cropped, centred=True), (0.75,), moves=True),
-        *swept("crop", cropped, (0.9, 0.75), moves=True),
+        *swept("crop", cropped, (0.9, 0.75, 0.6, 0.5), moves=True),
         *swept("rotation", rotated, (1, 5), moves=True),
         Attack("flip", flipped, moves=True),
         Attack("quarter turn", quarter, moves=True),
@@ -174,7 +178,7 @@ def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
         *swept("contrast", through(enhanced, what="Contrast"), (1.5,)),
         *swept("saturation", through(enhanced, what="Color"), (0.5,)),
         *swept("gamma", gamma, (1.4,)),
-        *swept("Gaussian noise", noise, (0.02, 0.05)),
+        *swept("Gaussian noise", noise, (0.01, 0.02, 0.05, 0.1)),
         *swept("blur", blurred, (1, 2)),
         *swept("sharpen", sharpened, (150,)),
         *swept("palette", quantised, (64,)),
@@ -187,8 +191,11 @@ def table(pipe: Any = None, steps: int = 20) -> dict[str, Attack[Pixels]]:
         again = through(regenerated, pipe=pipe, steps=steps)
         attacks += [
             Attack("VAE round trip", through(through_vae, pipe=pipe)),
-            *swept("img2img", again, (0.2, 0.4, 0.6)),
+            *swept("img2img", again, (0.1, 0.2, 0.4, 0.6)),
         ]
+    if surrogate is not None:
+        other = through(through_vae, pipe=pipe, vae=surrogate)
+        attacks.append(Attack("surrogate VAE round trip", other))
     return named(attacks)
 
 

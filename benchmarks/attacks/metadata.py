@@ -55,6 +55,11 @@ def transplanted(data: bytes, rng: Rng, *, donor: bytes) -> bytes:
     return out
 
 
+def rolled_back(data: bytes, rng: Rng, *, updated: Change[bytes]) -> bytes:
+    """With its manifest again, after the signer had added to it."""
+    return transplanted(updated(data, rng), rng, donor=data)
+
+
 def _place(data: bytes) -> tuple[int, int]:
     """Where the manifest store of a PNG, JPEG or WebP lies, with its headers.
 
@@ -97,7 +102,7 @@ def _segments(data: bytes) -> tuple[int, int]:
 
 
 def table(
-    donor: bytes, older: bytes, resigned: Change[bytes]
+    donor: bytes, older: bytes, resigned: Change[bytes], updated: Change[bytes]
 ) -> dict[str, Attack[bytes]]:
     """Every attack by its name.
 
@@ -105,6 +110,7 @@ def table(
         donor: another file that the same provider signed.
         older: an earlier version of the file, as the same provider signed it.
         resigned: signs a file with the attacker's key.
+        updated: a file about which its signer says more; its content stays.
     """
 
     def by_another(data: bytes, rng: Rng) -> bytes:
@@ -118,7 +124,9 @@ def table(
             *swept("cut to", cut, (0.9, 0.5)),
             Attack("padded", padded),
             Attack("manifest of another file", partial(transplanted, donor=donor)),
-            Attack("older manifest", partial(transplanted, donor=older)),
+            Attack("manifest of an older version", partial(transplanted, donor=older)),
+            Attack("updated, no attack", updated),
+            Attack("updated and rolled back", partial(rolled_back, updated=updated)),
             Attack("stripped and signed by another", by_another),
         ]
     )

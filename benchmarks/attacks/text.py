@@ -2,7 +2,8 @@
 
 What needs a model or somebody else's words is made for a `Sources`. No attack here
 translates: the small model knows one language, and a round trip through it would be the
-paraphrase that is measured anyway.
+paraphrase that is measured anyway. Every text is tokenised anew after it was attacked,
+so that tokens alone cannot be changed: an attack on them changes what is read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import bisect
 import functools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ TWINS = str.maketrans("aceiopsxyABCEHKMOPTX", "асеіорѕхуАВСЕНКМ�
 ZERO_WIDTH = "\u200b\u200c\u200d\u2060"
 SPAN = 8  # tokens that a paraphrase replaces together
 BAND = 50  # words around a rank that count as equally frequent
+CONTEXT = 64  # tokens that the model sees before a word that it proposes
+PIECES = 6  # tokens of such a word, at most
+LINE = 60  # characters
 
 
 def typos(text: str, rng: Rng, share: float) -> str:
@@ -96,6 +101,37 @@ def zero_width(text: str, rng: Rng, share: float) -> str:
 def lower_case(text: str, rng: Rng) -> str:
     """All in small letters."""
     return text.lower()
+
+
+def upper_case(text: str, rng: Rng) -> str:
+    """All in capitals."""
+    return text.upper()
+
+
+def title_case(text: str, rng: Rng) -> str:
+    """A capital at the start of every word."""
+    return re.sub(r"(?<![\w'])\w", lambda found: found[0].upper(), text)
+
+
+def normalised(text: str, rng: Rng) -> str:
+    """Unicode's NFKC, as many a search index and form stores it."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def retokenised(text: str, rng: Rng) -> str:
+    """Words and punctuation apart, as a tokenised corpus has them."""
+    return " ".join(re.findall(r"\w+|[^\w\s]", text))
+
+
+def wrapped(text: str, rng: Rng) -> str:
+    """In lines of `LINE` characters, words broken by hyphens, as out of a column."""
+    lines, line = [], ""
+    for word in text.split():
+        line = f"{line} {word}" if line else word
+        while len(line) > LINE:
+            lines.append(line[: LINE - 1].rstrip() + "-" * line[LINE - 2].isalpha())
+            line = line[LINE - 1 :].lstrip()
+    return "\n".join([*lines, line])
 
 
 def respaced(text: str, rng: Rng) -> str:
@@ -196,6 +232,50 @@ class Sources:
                 out[i] = _drawn(row, rng)
         return str(self.language.tokenizer.decode(out, skip_special_tokens=True))
 
+    def reworded(self, text: str, rng: Rng, share: float) -> str:
+        """Words replaced by what the model would have said there instead.
+
+        Each is drawn from what is before it, replaced words too; where that is the
+        word that was there, one of the same frequency takes its place.
+        """
+        out: list[str] = []
+        for word in WORD.findall(text):
+            bare = word.strip().strip(".,;:!?()\"'")
+            if out and bare and rng.random() < share:
+                found = self._word("".join(out), rng)
+                if found.lower() in ("", bare.lower()):
+                    found = self.alike(bare, rng)
+                word = word.replace(bare, found, 1)
+            out.append(word)
+        return "".join(out)
+
+    @functools.cached_property
+    def _pieces(self) -> list[str]:
+        """The text of every token."""
+        decode, count = self.language.tokenizer.decode, self.language.vocab_size
+        return [decode([i]) for i in range(count)]
+
+    def _word(self, before: str, rng: Rng) -> str:
+        """The letters of the model's next word, or "" where it says none."""
+        model, pieces, word = self.language.model, self._pieces, ""
+        ids = self.language.reader.encode(before)[-CONTEXT:]
+        seen, past = torch.tensor([ids]), None
+        for place in range(PIECES):
+            with torch.inference_mode():
+                made = model(seen, past_key_values=past, use_cache=True)
+            past = made.past_key_values
+            row = made.logits[0, -1].float().softmax(-1).numpy().astype(np.float64)
+            if not place:  # a word begins with a blank
+                starts = [p[:1] == " " and p[1:].isalpha() for p in pieces]
+                row *= starts if any(starts) else 1.0
+            drawn = _drawn(row, rng)
+            piece = pieces[drawn]
+            if place and not piece.isalpha():
+                break
+            word += piece.strip() if piece.strip().isalpha() else ""
+            seen = torch.tensor([[drawn]])
+        return word
+
     def paraphrased(self, text: str, rng: Rng, share: float) -> str:
         """Spans of eight tokens written anew by the model, each from what is before it.
 
@@ -233,22 +313,28 @@ def table(sources: Sources) -> dict[str, Attack[str]]:
     """Every attack by its name."""
     attacks: list[Attack[str]] = [
         Attack("none", untouched),
-        *swept("typos", typos, (0.05, 0.2)),
-        *swept("words deleted", deleted, (0.1, 0.3)),
+        *swept("typos", typos, (0.05, 0.1, 0.2, 0.4)),
+        *swept("words deleted", deleted, (0.1, 0.2, 0.3, 0.5)),
         *swept("words substituted", sources.substituted, (0.1, 0.2, 0.4)),
         *swept("words inserted", sources.inserted, (0.1, 0.3)),
         Attack("sentences shuffled", shuffled),
         *swept("truncated to", truncated, (0.75, 0.5, 0.25)),
         *swept("pasted, share", sources.pasted, (0.5, 0.25, 0.1)),
         *swept("homoglyphs", homoglyphs, (0.05, 1.0)),
-        *swept("zero-width", zero_width, (0.1,)),
+        *swept("zero-width", zero_width, (0.02, 0.1, 0.3)),
         Attack("lower case", lower_case),
+        Attack("upper case", upper_case),
+        Attack("title case", title_case),
+        Attack("NFKC", normalised),
+        Attack("retokenised", retokenised),
+        Attack("line breaks", wrapped),
         Attack("white space", respaced),
         Attack("quotation marks", requoted),
     ]
     if sources.language is not None:
         attacks += [
             *swept("tokens proposed", sources.proposed, (0.1, 0.3)),
-            *swept("paraphrased", sources.paraphrased, (0.25, 0.5)),
+            *swept("words proposed", sources.reworded, (0.1, 0.3)),
+            *swept("paraphrased", sources.paraphrased, (0.1, 0.25, 0.5, 0.75)),
         ]
     return named(attacks)

@@ -83,5 +83,5 @@ def table() -> dict[str, Attack[Frames]]:
     """Every attack by its name; re-encoding where ffmpeg is installed."""
     again: list[Attack[Frames]] = []
     if shutil.which("ffmpeg"):
-        again = swept("MPEG-4, q", encoded, (4, 12))
+        again = swept("MPEG-4, q", encoded, (2, 4, 8, 12))
     return {**moves(), **named(again)}

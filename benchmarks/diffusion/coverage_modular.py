@@ -86,7 +86,7 @@ def check(kind: Any, family: str) -> coverage.Row:
             pipe(**arguments)
     except Exception as error:
         return coverage.Row(kind.__name__, family, "failed", coverage._said(error))
-    p, _ = coverage._found(seen)
+    p, *_ = coverage._found(seen)
     status = "marked" if p < -6 and seen.records else "failed"
     reason = "models left out" if status == "marked" else "the draw was not found"
     return coverage.Row(kind.__name__, family, status, reason, True, True, log10_p=p)

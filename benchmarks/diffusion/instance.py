@@ -82,6 +82,10 @@ def build(kind: type, *, text: bool = True) -> Built:
             found[name] = _deterministic(found[name])
     _shifted(kind, found.get("vae"))
     pipe = kind(**found)
+    scheduler: Any = getattr(pipe, "scheduler", None)
+    if getattr(getattr(scheduler, "config", None), "clip_sample", False):
+        # For models that know pixels; of random weights' nothing would be left.
+        scheduler.register_to_config(clip_sample=False)
     pipe.set_progress_bar_config(disable=True)
     return Built(pipe, stand_ins)
 
@@ -234,10 +238,10 @@ def call_arguments(kind: type, side: int) -> dict[str, Any]:
     found.pop("output_type", None)
     if "Flux2" in kind.__name__ and "Inpaint" not in kind.__name__:
         found.pop("image", None)  # optional, and encoded at a million pixels
+    if "use_resolution_binning" in inspect.signature(kind.__call__).parameters:
+        found["use_resolution_binning"] = False  # to sizes of a large model
     if "strength" in inspect.signature(kind.__call__).parameters:
-        found["strength"] = (
-            1.0 if "strength" not in found else max(found["strength"], 0.9)
-        )
+        found["strength"] = 1.0  # of two steps; less leaves out the noisier one
     for name in ("audio_duration", "audio_end_in_s", "audio_length_in_s"):
         if isinstance(found.get(name), int | float):
             found[name] = found[name] * side / 4

@@ -22,6 +22,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 TABLE = Path(__file__).with_name("small.json")
@@ -43,6 +44,10 @@ def tokenizer(length: int = 77) -> Any:
         WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
     )
     backend.pre_tokenizer = Whitespace()
+    # As most do: a text that is masked from end to end is NaN to some encoders.
+    backend.post_processor = TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", WORDS.index("<eos>"))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         chat_template=TEMPLATE,

@@ -1,13 +1,15 @@
 """Robustness: which mark survives which attack, at a realised false-positive rate.
 
     python -m benchmarks robustness [--suite text,image] [--schemes gumbel,noise]
-        [--peers PRC] [--only JPEG,crop] [--samples 32] [--model DIR]
-        [--pipeline DIR] --out DIR
+        [--peers PRC] [--only JPEG,crop] [--samples 32] [--model PATH_OR_ID]
+        [--pipeline PATH_OR_ID] --out DIR
 
-``--only`` names families of attacks. Peers run in the same process on the same samples;
-toolkits in environments of their own are added to a suite by `Outside`. With ``--out``
-the folder gets the rows as JSON lines, a summary and one HTML page; a run that was
-stopped goes on.
+``--only`` names families of attacks. The suite ``strength`` has every scheme at several
+strengths; there ``--schemes gumbel`` is all of one. Peers run in the same process on
+the same samples; toolkits in environments of their own are added to a suite by
+`Outside`, and ``--peers MarkLLM`` is all of one. With ``--out`` the folder gets the
+rows as JSON lines, a summary and one HTML page; results of models other than the
+default ones have names of their own. A run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from benchmarks.robustness.image import ImageSuite
 from benchmarks.robustness.outside import Outside
 from benchmarks.robustness.outside_toolkits import MARKDIFFUSION, MARKLLM
 from benchmarks.robustness.spec import Row, Spec
+from benchmarks.robustness.strength import StrengthSuite
 from benchmarks.robustness.suite import Suite, asked, short
 from benchmarks.robustness.text import TextSuite
 from benchmarks.robustness.video import VideoSuite
@@ -40,6 +43,7 @@ SUITES: Mapping[str, Suite] = {
     "audio": AudioSuite(),
     "video": VideoSuite(),
     "metadata": metadata.MetadataSuite(),
+    "strength": StrengthSuite(),
 }
 QUICK, FULL = 32, 100  # samples of each cell
 
@@ -67,8 +71,8 @@ def run(options: Options) -> list[Result]:
         rows, new = runner.run(suite, spec, subjects[name], count, options)
         suite.finish(rows)
         part: Part = suite.part(spec, rows, count, new)
-        title = f"robustness-{name}"
-        kept = _keep(options.work, title, rows, spec, options.seed)
+        title = "-".join(filter(None, ("robustness", name, spec.variant)))
+        kept = _keep(title, rows, spec, options)
         results.append(Result.of(title, [part], seed=options.seed, rows=kept))
     return results
 
@@ -85,22 +89,54 @@ def _chosen(what: str, wanted: Sequence[str], known: Mapping[str, Any]) -> list[
 def _subjects(specs: Mapping[str, Spec], options: Options) -> dict[str, list[str]]:
     """Those of each suite that the command line asks for; all by default.
 
-    Who names schemes alone, or peers alone, gets no others.
+    Who names schemes alone, or peers alone, gets no others; a scheme stands for all of
+    its strengths.
     """
-    every = {
-        "scheme": {n: None for spec in specs.values() for n in spec.schemes},
-        "peer": {n: None for spec in specs.values() for n in spec.peers},
-    }
-    schemes = _chosen("scheme", options.schemes, every["scheme"])
-    peers = _chosen("peer", options.peers, every["peer"])
+    every = {name: None for spec in specs.values() for name in spec.schemes}
+    swept = {_scheme(name): None for name in every}
+    schemes = _chosen("scheme", options.schemes, {**swept, **every})
+    peers = _peers(options.peers, specs)
     if options.schemes and not options.peers:
         peers = []
     if options.peers and not options.schemes:
         schemes = []
     return {
-        name: [s for s in (*spec.schemes, *spec.peers) if s in {*schemes, *peers}]
+        name: [
+            *(s for s in spec.schemes if {s, _scheme(s)} & {*schemes}),
+            *(s for s in spec.peers if s in peers),
+        ]
         for name, spec in specs.items()
     }
+
+
+def _scheme(subject: str) -> str:
+    """Its name without the strength: ``greenlist`` of ``greenlist delta 2``."""
+    return subject.partition(" ")[0]
+
+
+def _peers(wanted: Sequence[str], specs: Mapping[str, Spec]) -> list[str]:
+    """By their names; by these without a version; or by the beginning of either.
+
+    ``MarkLLM-1.0-EXP`` is ``MarkLLM-EXP`` too, and one of ``MarkLLM``.
+    """
+    every = {name: None for spec in specs.values() for name in spec.peers}
+    missing = {n: why for spec in specs.values() for n, why in spec.unavailable.items()}
+    found: list[str] = []
+    for asked_for in wanted:
+        if asked_for in every:  # one name may begin another
+            found.append(asked_for)
+            continue
+        meant = [name for name in every if _means(asked_for, name)]
+        if not meant and asked_for in missing:
+            raise Unavailable(f"no peer {asked_for}: {missing[asked_for]}")
+        found += meant or _chosen("peer", [asked_for], every)
+    return [name for name in every if not wanted or name in found]
+
+
+def _means(asked_for: str, name: str) -> bool:
+    parts = name.split("-")
+    plain = "-".join(part for part in parts if not part[:1].isdigit())
+    return any(f"{one}-".startswith(f"{asked_for}-") for one in (name, plain))
 
 
 def _attacked(specs: Mapping[str, Spec], only: Sequence[str]) -> dict[str, Spec]:
@@ -122,6 +158,7 @@ def _attacked(specs: Mapping[str, Spec], only: Sequence[str]) -> dict[str, Spec]
 
 def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) -> None:
     """What `report.write` writes, the rows, and one page to look at."""
+    (folder / "robustness.json").unlink(missing_ok=True)  # of a run that was refused
     report.write(folder, results)
     for data in results:
         name, parameters = data["name"], data["parameters"]
@@ -141,7 +178,7 @@ def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) 
 
 
 def _keep(
-    work: Path, title: str, rows: Mapping[str, Sequence[Row]], spec: Spec, seed: int
+    title: str, rows: Mapping[str, Sequence[Row]], spec: Spec, options: Options
 ) -> str:
     """The rows that the tables count, in a file of the work folder.
 
@@ -151,9 +188,9 @@ def _keep(
         What decides them, digested: a name that other runs do not have.
     """
     counts = {subject: len(found) for subject, found in rows.items()}
-    decided = json.dumps([spec.identity, seed, counts], sort_keys=True)
+    decided = json.dumps([runner.identity(spec, options), counts], sort_keys=True)
     name = hashlib.sha256(decided.encode()).hexdigest()[:16]
-    with _rows_file(work, title, name).open("w", encoding="utf-8") as out:
+    with _rows_file(options.work, title, name).open("w", encoding="utf-8") as out:
         for subject, found in rows.items():
             for i, row in enumerate(found):
                 out.write(json.dumps({"id": f"{subject}/{i}", **row}) + "\n")

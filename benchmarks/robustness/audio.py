@@ -12,7 +12,7 @@ from benchmarks.attacks import audio as attacks
 from benchmarks.journal import code_version
 from benchmarks.options import Options, seeded_key
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, generator, kept
+from benchmarks.robustness.suite import Marks, each, generator, kept
 from benchmarks.sounds import RATE, music, recordings
 from watermark import kernels
 from watermark.detectors import signs
@@ -86,18 +86,19 @@ class AudioWorker:
             for what in ("marked", "other")
         )
         marked, _, mark_id = wave.mark(sound, RATE, code)
-        found: dict[str, Row] = {}
-        for place, (name, attack) in enumerate(self.attacks.items()):
+        places = {name: place for place, name in enumerate(self.attacks)}
+
+        def measure(name: str) -> Row:
             rng = generator(self.options, subject, index, name)
-            heard = attack.change(np.asarray(marked, np.float64), rng)
+            heard = self.attacks[name].change(np.asarray(marked, np.float64), rng)
             score = detector.score(heard, RATE, code)
-            found[name] = {
-                "log10_p": score.log10_p(),
-                "exact": score.payload == mark_id,
-            }
-            if (index + place) % EVERY == 0:
-                null = detector.score(heard, RATE, other)
-                found[name]["null"] = null.log10_p()
+            row = {"log10_p": score.log10_p(), "exact": score.payload == mark_id}
+            row["told"] = bool(score.payload)
+            if (index + places[name]) % EVERY == 0:
+                row["null"] = detector.score(heard, RATE, other).log10_p()
+            return row
+
+        found = each(self.attacks, measure, False)
         change = float(np.mean((marked - sound) ** 2))
         decibels = 10 * math.log10(float(np.mean(sound**2)) / change)
         return {"attacks": found, "quality": {"signal to mark, dB": decibels}}

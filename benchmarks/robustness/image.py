@@ -9,18 +9,23 @@ finished pictures are put on the unmarked one, enlarged where it is too small.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.attacks import Attack, forgery
 from benchmarks.attacks import image as attacks
+from benchmarks.checkpoints import check_pipeline, named, variant
 from benchmarks.diffusion import dwtdct, features, peers
 from benchmarks.diffusion.pixel import psnr, ssim
 from benchmarks.journal import code_version
-from benchmarks.options import Options, Unavailable, weights_sha256
+from benchmarks.options import Options, weights_sha256
+from benchmarks.report import Part
 from benchmarks.robustness import fitted
 from benchmarks.robustness.image_marks import (
+    CARRIERS,
     DWT,
     NOISE,
     OURS,
@@ -30,9 +35,17 @@ from benchmarks.robustness.image_marks import (
     SUBJECTS,
     Subject,
 )
-from benchmarks.robustness.image_studio import FULL, PROMPTS, QUICK, Pixels, Studio
+from benchmarks.robustness.image_studio import (
+    FULL,
+    PROMPTS,
+    QUICK,
+    Pixels,
+    Studio,
+    surrogate,
+)
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, generator, kept
+from benchmarks.robustness.suite import Marks, each, generator, kept, lost
+from benchmarks.robustness.unmarked import UNMARKED, with_table
 from watermark import invert, pipelines, verification
 
 __all__ = ["FULL", "QUICK", "RING", "ImageSuite", "ImageWorker", "Pixels"]
@@ -40,6 +53,9 @@ __all__ = ["FULL", "QUICK", "RING", "ImageSuite", "ImageWorker", "Pixels"]
 EVERY = 4  # of samples one is searched, and forged: both take seconds
 FAR = 1_000_000  # indices of pictures that nobody attacks
 DISTANCE = "feature distance"
+STAND_IN = "Surrogate: another autoencoder in the generator's place of its own."
+NO_STAND_IN = "No other autoencoder was at hand: the forger's is the strongest one."
+PARTS = ("unet", "vae", "scheduler")  # of a pipeline, that the suite works with
 
 
 class ImageSuite(Marks):
@@ -48,16 +64,17 @@ class ImageSuite(Marks):
     def spec(self, options: Options) -> Spec:
         """The schemes and peers here."""
         sha256, folder = weights_sha256(options.pipeline), options.pipeline
-        if not (folder / "model_index.json").is_file():
-            raise Unavailable(f"no pipeline in {folder.name}/ (model_index.json)")
+        check_pipeline(folder, PARTS)
         steps, inversion = FULL if options.full else QUICK
-        others = tuple(name for name in SUBJECTS if name not in (*OURS, DWT))
+        schemes = (*OURS, UNMARKED)
+        others = tuple(name for name in SUBJECTS if name not in (*schemes, DWT))
         missing = "the package invisible-watermark is not installed"
-        table = _listed()
+        other = surrogate(folder)
+        table = _listed(options, other)
         looks = "as effort normal" if options.full else inversion
         return Spec(
             name="image",
-            schemes=OURS,
+            schemes=schemes,
             peers=(*others, DWT) if dwtdct.installed() else others,
             unavailable={} if dwtdct.installed() else {DWT: missing},
             attacks={a.name: (a.family, a.strength) for a in table.values()},
@@ -73,34 +90,46 @@ class ImageSuite(Marks):
                     "diffusion/inversion.py",
                 ),
                 "model": sha256,
+                "surrogate": weights_sha256(other) if other else "",
                 "shown": {
+                    "model": named(folder, sha256),
                     "steps": steps,
                     "inversion steps": inversion,
                     "inversion steps of noise": looks,
                 },
             },
-            payloads=frozenset(OURS),
+            variant=variant(folder, "diffusion", sha256),
+            payloads=CARRIERS,
             apart=frozenset({SEARCHED}),
             notes=(
                 "Pictures: the same draws of noise and prompts for every scheme; "
-                "inversion knows no prompt and guidance 1. One key for each scheme.",
+                "inversion knows no prompt and guidance 1. One key for each scheme; "
+                "without the key: another one for each picture.",
+                f"{UNMARKED}: under keys of `noise`, of `latent` and of `pixel`, the "
+                "last two in turn; a table has it under the keys of all. Its feature "
+                "distance is that of two unmarked pictures of different draws.",
                 f"{SEARCHED}: `noise` where the picture was moved, by the search of "
                 f"effort thorough, on one sample of {EVERY}.",
                 f"{SHADING}: with its nonce frozen, so that all pictures share one "
                 "stream of signs, which anyone can learn from them. As published it "
                 "has a nonce for each, and nothing finds that again.",
                 f"{RING}: its distance has no p-value; p is by a normal fit to the "
-                "other schemes' pictures after the same attack (Student's t), so that "
-                "1e-6 is an extrapolation. Without the key: those pictures, each by "
-                "the fit to the rest.",
-                f"{DWT} has no key: without it, the unmarked pictures are read.",
+                "unmarked pictures and the other peers' after the same attack "
+                "(Student's t), so that 1e-6 is an extrapolation. Without the key: "
+                "those pictures, each by the fit to the rest.",
+                f"{DWT} has no key and no p-value: what stands here is the binomial "
+                "tail of its 48 public bits as if those read elsewhere were fair and "
+                "independent. Without the key: of the unmarked pictures after the "
+                "same attacks, which show what that is worth.",
+                f"Payloads of {SHADING} and PRC: the whole message.",
                 "PSNR and SSIM: of marks that change a picture, against the unmarked. "
                 "Feature distance: the energy distance of the marked pictures and the "
                 "unmarked ones of the same draws, by channel means and deviations of "
                 "the last block of the generator's encoder.",
                 "Forged: prompted anew and imprinted with the generator itself in "
                 f"hand, {forgery.STEPS} steps of inversion and {forgery.ROUNDS} of "
-                f"Adam; for marks in the noise, of one sample of {EVERY}. Whether it "
+                f"Adam; for marks in the noise, of one sample of {EVERY}. "
+                f"{STAND_IN if other else NO_STAND_IN} Whether it "
                 "is then told from the picture on record is another question: "
                 "`python -m benchmarks diffusion --only replay`.",
             ),
@@ -110,22 +139,32 @@ class ImageSuite(Marks):
         """With the pipeline loaded."""
         return ImageWorker(options)
 
+    def part(
+        self, spec: Spec, rows: Mapping[str, Sequence[Row]], count: int, new: int
+    ) -> Part:
+        """Unmarked pictures beside the rest."""
+        return with_table(super().part(spec, rows, count, new), spec, rows)
+
     def finish(self, rows: dict[str, list[Row]]) -> None:
         """Tree-Ring's distances to p-values, and the sets' feature distances."""
-        good = [r for s in rows if s != RING for r in rows[s] if "failed" not in r]
+        good = [[r for r in rows[s] if "failed" not in r] for s in rows if s != RING]
         for i, row in enumerate(rows.get(RING, [])):
             attacked = row.get("attacks", {})
             for attack, found in list(attacked.items()):
-                others = [r["attacks"].get(attack, {}).get("distance") for r in good]
-                null = [-d for d in others if d is not None]  # near is marked
+                if "distance" not in found:  # it failed
+                    continue
+                nulls = [_far(own, attack) for own in good]
+                null = [score for own in nulls for score in own]
                 if fitted.can_be_fitted(null):
                     (tail,) = fitted.log10_tails([-found["distance"]], null)
                     found["log10_p"] = tail
-                    found["null"] = fitted.held_out(null, i % len(null))
+                    found["null"] = fitted.held_out(null, _place(nulls, i))
                 else:
                     del attacked[attack]
             if "failed" not in row and not attacked:
-                rows[RING][i] = {"failed": f"{RING} alone: no pictures to fit to"}
+                rows[RING][i] = {
+                    "failed": f"{RING} alone: no pictures to fit to, as of {UNMARKED}"
+                }
         for found in rows.values():
             seen = [r for r in found if "failed" not in r and "features" in r]
             if len(seen) > 1:
@@ -137,13 +176,49 @@ class ImageSuite(Marks):
                     row["quality"][DISTANCE] = apart
 
 
-def _listed() -> dict[str, Attack[Pixels]]:
+def _far(rows: Sequence[Row], attack: str) -> list[float]:
+    """Of one subject's pictures the scores by distance: near is marked."""
+    every = (row["attacks"].get(attack, {}).get("distance") for row in rows)
+    return [-distance for distance in every if distance is not None]
+
+
+def _place(nulls: Sequence[Sequence[float]], index: int) -> int:
+    """Of a score to hold out, in all of them: of one subject after the other."""
+    places = [i for i, own in enumerate(nulls) if own]
+    chosen = places[index % len(places)]
+    return sum(map(len, nulls[:chosen])) + index % len(nulls[chosen])
+
+
+def _tested(
+    scheme: Subject, pictures: Mapping[str, Pixels], told: Any, exact: bool | None
+) -> dict[str, Row]:
+    """All together; where that raises, each beside the one that was not attacked."""
+    try:
+        return scheme.test(pictures, told)
+    except Exception:  # it costs no other picture its row
+        return each(
+            pictures,
+            lambda n: scheme.test({k: pictures[k] for k in ("none", n)}, told)[n],
+            exact,
+        )
+
+
+def _listed(options: Options, other: object) -> dict[str, Attack[Pixels]]:
     """Every attack, for their names alone."""
+    nothing = np.zeros(0)
     return {
-        **attacks.table(pipe=object()),
-        **forgery.averages(lambda: np.zeros(0), lambda: np.zeros(0, np.uint8)),
-        **forgery.table(object(), PROMPTS, 1),
+        **attacks.table(pipe=object(), surrogate=other),
+        **forgery.averages(
+            lambda count: nothing, lambda: nothing.astype(np.uint8), _counts(options)
+        ),
+        **forgery.table(object(), PROMPTS, 1, other),
     }
+
+
+def _counts(options: Options) -> tuple[int, ...]:
+    """Of pictures that are averaged: many take minutes to make for every scheme."""
+    few = tuple(n for n in forgery.AVERAGED if n <= forgery.ADDED)
+    return forgery.AVERAGED if options.full else few
 
 
 class ImageWorker:
@@ -156,8 +231,10 @@ class ImageWorker:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.studio = studio = Studio(options)
-        self.attacks = kept(attacks.table(studio.pipe, studio.steps), options)
-        self.forgeries = forgery.table(studio.pipe, PROMPTS, studio.steps)
+        vae = studio.surrogate
+        self.attacks = kept(attacks.table(studio.pipe, studio.steps, vae), options)
+        stand_in = forgery.with_vae(studio.pipe, vae) if vae is not None else None
+        self.forgeries = forgery.table(studio.pipe, PROMPTS, studio.steps, stand_in)
         self._subject = functools.cache(lambda name: SUBJECTS[name](studio))
         self._common = functools.cache(self._averaged)
 
@@ -168,20 +245,33 @@ class ImageWorker:
         scheme: Subject = self._subject(subject)
         ((picture, told),) = scheme.mark([index])
         plain = scheme.plain(index)
-        table = self._table(subject, index)
-        changed = {
-            name: attack.change(picture, generator(self.options, subject, index, name))
-            for name, attack in table.items()
-        }
+        exact = False if subject in CARRIERS else None  # where an attack fails
+        changed, failed = self._changed(picture, subject, index, exact)
+        if subject == DWT:
+            told, _ = self._changed(plain, subject, index, exact)
         quality = {}
-        if subject not in (*NOISE, SEARCHED):  # otherwise it is another picture
+        if subject not in (*NOISE, SEARCHED, UNMARKED):  # those are other pictures
             quality["PSNR, dB"] = psnr(plain, picture)
             quality["SSIM"] = ssim(plain, picture)
         return {
-            "attacks": scheme.test(changed, told),
+            "attacks": {**_tested(scheme, changed, told, exact), **failed},
             "quality": quality,
             "features": [self.studio.features(one) for one in (plain, picture)],
         }
+
+    def _changed(
+        self, picture: Pixels, subject: str, index: int, exact: bool | None
+    ) -> tuple[dict[str, Pixels], dict[str, Row]]:
+        """What attacks left of it, and rows of those that failed."""
+        changed: dict[str, Pixels] = {}
+        failed: dict[str, Row] = {}
+        for name, attack in self._table(subject, index).items():
+            rng = generator(self.options, subject, index, name)
+            try:
+                changed[name] = attack.change(picture, rng)
+            except Exception as error:  # whatever it raises is its result
+                failed[name] = lost(error, exact)
+        return changed, failed
 
     def _table(self, subject: str, index: int) -> dict[str, Attack[Pixels]]:
         """What is done to a picture of a subject."""
@@ -190,13 +280,18 @@ class ImageWorker:
         table = {
             **self.attacks,
             **forgery.averages(
-                lambda: self._common(subject),
+                lambda count: self._common(subject)[count],
                 lambda: self._subject(subject).plain(FAR - 1),
+                _counts(self.options),
             ),
             **(self.forgeries if subject in NOISE and not index % EVERY else {}),
         }
         return kept(table, self.options)
 
-    def _averaged(self, subject: str) -> NDArray[np.float64]:
-        made = self._subject(subject).mark(range(FAR, FAR + forgery.AVERAGED))
-        return forgery.averaged(picture for picture, _ in made)
+    def _averaged(self, subject: str) -> dict[int, NDArray[np.float64]]:
+        counts = {*_counts(self.options), forgery.ADDED}
+        made = self._subject(subject).mark(range(FAR, FAR + max(counts)))
+        return {
+            count: forgery.averaged(picture for picture, _ in made[:count])
+            for count in counts
+        }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +15,34 @@ from numpy.typing import NDArray
 from benchmarks.diffusion import features
 from benchmarks.diffusion.found import CLASSES, PROMPT, load_pipeline
 from benchmarks.diffusion.inversion import AT_ONCE, Inversion
-from benchmarks.options import Options, seeded
+from benchmarks.options import MODELS, Options, seeded
 
 Pixels = NDArray[np.uint8]
 QUICK, FULL = (20, 10), (50, 50)  # steps of generation, of the peers' inversion
 PROMPTS = tuple(map(PROMPT.format, CLASSES))
+SURROGATE = MODELS / "surrogate"  # an autoencoder that the generator does not have
 KEPT = 4  # unmarked pictures that the next subjects ask for again
+
+
+def surrogate(pipeline: Path) -> Path | None:
+    """Where another autoencoder lies, if it is there and has latents of that shape."""
+    folders = SURROGATE, pipeline / "vae"
+    if not all((folder / "config.json").is_file() for folder in folders):
+        return None
+    read = [json.loads((folder / "config.json").read_text()) for folder in folders]
+    shapes = [(one["latent_channels"], len(one["block_out_channels"])) for one in read]
+    return SURROGATE if shapes[0] == shapes[1] else None
+
+
+def _loaded(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from diffusers import AutoencoderKL
+
+    loaded: Any = AutoencoderKL.from_pretrained(
+        folder, torch_dtype=torch.float32, local_files_only=True
+    )
+    return loaded.eval()
 
 
 class Studio:
@@ -25,6 +50,7 @@ class Studio:
 
     Attributes:
         pipe: the diffusers pipeline.
+        surrogate: another autoencoder of latents of that shape, or None.
         seed: of everything that is drawn.
         full: whether each scheme is inverted as it would be by default.
         steps: of generation.
@@ -36,6 +62,7 @@ class Studio:
     def __init__(self, options: Options) -> None:
         """Load the pipeline."""
         self.pipe = load_pipeline(options.pipeline)
+        self.surrogate = _loaded(surrogate(options.pipeline))
         self.seed, self.full = options.seed, options.full
         self.steps, self.steps_back = FULL if options.full else QUICK
         self.inversion = Inversion(self.pipe)

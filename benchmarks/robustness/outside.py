@@ -11,10 +11,11 @@ draws and attacks, by a child process in the toolkit's environment. Where there 
 such environment, or a scheme cannot be loaded there, a row says so.
 
 Their scores are taken at a realised rate: by a fit, for each attack, to the scores of
-the same things under other keys (`benchmarks.robustness.fitted`). What a toolkit states
+the same things under other keys (`benchmarks.robustness.fitted`). Where those are no
+draws of one normal there is no fit, and a cell says so. What a toolkit states
 as a p-value itself is only told under a key that did not mark the thing (``null``),
 where it shows what it is worth; where it states none, ``null`` is a score under another
-key by the fit to the rest.
+key by the fit to the rest. What its own threshold says stands in a table beside that.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ from benchmarks.attacks import Attack
 from benchmarks.journal import code_version
 from benchmarks.options import Options, seeded
 from benchmarks.report import Part
-from benchmarks.robustness import fitted
+from benchmarks.robustness import outside_fit
 from benchmarks.robustness.outside_child import Child, Failed
 from benchmarks.robustness.outside_toolkits import Toolkit
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Suite, Worker, generator
+from benchmarks.robustness.suite import Suite, Worker, generator, lost
 
 HERE = Path(__file__).parent
 ANSWERS = HERE / "outside_answers.py"
 OTHERS = 4  # keys that did not mark a thing
 AT_ONCE = 8  # things in a question, which has a time limit
 HUGE = 1e300  # no score is so large
+Scores = Sequence[float | None]
+Verdicts = Sequence[bool | None]
 
 
 class Outside:
@@ -58,7 +61,7 @@ class Outside:
         except Failed as error:
             self.names, unusable = {}, {self.toolkit.name: str(error)}
         files = (
-            *("outside", "outside_toolkits", "outside_answers", "fitted"),
+            *("outside", "outside_toolkits", "outside_answers", "outside_child"),
             self.toolkit.script,
         )
         # Whether the toolkit is there or not, rows that are on file stay good.
@@ -81,13 +84,23 @@ class Outside:
         """p-values, from the scores under other keys."""
         self.suite.finish({s: rows[s] for s in rows if s not in self.names})
         for subject in self.names:
-            fit(rows.get(subject, []))
+            outside_fit.fit(rows.get(subject, []))
 
     def part(
         self, spec: Spec, rows: Mapping[str, Sequence[Row]], count: int, new: int
     ) -> Part:
-        """The suite's."""
-        return self.suite.part(spec, rows, count, new)
+        """The suite's, and what the toolkit's own thresholds say."""
+        own = {s: rows[s] for s in self.names if rows.get(s)}
+        lost = {s: outside_fit.unfitted(found) for s, found in own.items()}
+        # Who has hardly a fit would leave no attack that all have gone through.
+        few = {s for s in lost if len(lost[s]) > len(spec.attacks) / 2}
+        known = dataclasses.replace(spec, apart=spec.apart | few)
+        part = self.suite.part(known, rows, count, new)
+        tables = [outside_fit.said(table, lost) for table in part.tables]
+        if own:
+            title = f"{spec.name}: {self.toolkit.name}"
+            tables.append(outside_fit.thresholds(title, own))
+        return dataclasses.replace(part, tables=tuple(tables))
 
 
 class OutsideWorker:
@@ -130,27 +143,32 @@ class OutsideWorker:
             raise Failed(f"marked nothing: answered {sorted(made)}, expected a thing")
         thing = toolkit.ours(made["thing"])
         attacks: Mapping[str, Attack[Any]] = self.worker.attacks
-        changed = [
-            attack.change(thing, generator(self.options, subject, index, name))
-            for name, attack in attacks.items()
-        ]
-        scores = self._scores(self._child, scheme, keys, changed)
-        found = {
-            name: measured(toolkit, scheme, each)
-            for name, each in zip(attacks, scores, strict=True)
-        }
+        changed: dict[str, str] = {}
+        found: dict[str, Row] = {}
+        for name, attack in attacks.items():
+            rng = generator(self.options, subject, index, name)
+            try:
+                changed[name] = toolkit.theirs(attack.change(thing, rng))
+            except Exception as error:  # whatever it raises is its result
+                found[name] = {**lost(error), "score": None, "others": []}
+        answers = self._answers(self._child, scheme, keys, list(changed.values()))
+        for name, answer in zip(changed, answers, strict=True):
+            found[name] = measured(toolkit, scheme, *answer)
         return {"attacks": found, "quality": toolkit.quality(self.worker, thing)}
 
-    def _scores(
-        self, child: Child, scheme: str, keys: Sequence[int], changed: Sequence[Any]
-    ) -> list[tuple[float | None, ...]]:
-        """Of each thing its scores under every key."""
-        found: list[tuple[float | None, ...]] = []
+    def _answers(
+        self, child: Child, scheme: str, keys: Sequence[int], changed: Sequence[str]
+    ) -> list[tuple[Scores, Verdicts]]:
+        """Of each thing its scores under every key, and whether those suffice."""
+        found: list[tuple[Scores, Verdicts]] = []
         for start in range(0, len(changed), AT_ONCE):
-            few = [self.toolkit.theirs(c) for c in changed[start : start + AT_ONCE]]
+            few = changed[start : start + AT_ONCE]
             asked = {"do": "score", "scheme": scheme, "keys": keys, "things": few}
-            scores = checked(child.ask(asked).get("scores"), len(keys), len(few))
-            found += zip(*scores, strict=True)
+            answer = child.ask(asked)
+            scores = checked(answer.get("scores"), len(keys), len(few))
+            accepted = verdicts(answer.get("accepted"), len(keys), len(few))
+            columns = zip(*scores, strict=True), zip(*accepted, strict=True)
+            found += zip(*columns, strict=True)
         return found
 
     def _key(self, subject: str, index: int, place: int) -> int:
@@ -210,20 +228,38 @@ def checked(scores: Any, keys: int, things: int) -> list[list[float | None]]:
     Raises:
         Failed: not a finite number or null for every key and thing.
     """
+    rows = _shaped("scores", scores, keys, things)
+    for one in (one for row in rows for one in row):
+        if one is not None and not (type(one) in (int, float) and abs(one) < HUGE):
+            raise Failed(f"a score is {str(one)[:40]!r}, expected a finite number")
+    return rows
+
+
+def verdicts(accepted: Any, keys: int, things: int) -> list[list[bool | None]]:
+    """What a child calls its verdicts, by the toolkit's own threshold.
+
+    Raises:
+        Failed: not true, false or null for every key and thing.
+    """
+    rows = _shaped("verdicts", accepted, keys, things)
+    for one in (one for row in rows for one in row):
+        if one is not None and type(one) is not bool:
+            raise Failed(f"a verdict is {str(one)[:40]!r}, expected true or false")
+    return rows
+
+
+def _shaped(what: str, found: Any, keys: int, things: int) -> list[list[Any]]:
     rows: list[Any] = [None]
-    if isinstance(scores, list) and len(scores) == keys:
-        rows = scores
+    if isinstance(found, list) and len(found) == keys:
+        rows = found
     for row in rows:
         if not isinstance(row, list) or len(row) != things:
-            raise Failed(f"scores of another shape than {keys} keys, {things} things")
-        for one in row:
-            if one is not None and not (type(one) in (int, float) and abs(one) < HUGE):
-                raise Failed(f"a score is {str(one)[:40]!r}, expected a finite number")
+            raise Failed(f"{what} of another shape than {keys} keys, {things} things")
     return rows
 
 
 def measured(
-    toolkit: Toolkit, scheme: str, scores: Sequence[float | None]
+    toolkit: Toolkit, scheme: str, scores: Scores, accepted: Verdicts
 ) -> dict[str, Any]:
     """What a row says of one attack, but for log10 p.
 
@@ -231,32 +267,12 @@ def measured(
         toolkit: the toolkit.
         scheme: of it.
         scores: under the key that marked, then under others; None: it cannot say.
+        accepted: whether the toolkit calls it marked, under the same keys.
     """
     known = toolkit.schemes[scheme]
     score, *others = [None if s is None else known.normal(s) for s in scores]
     row = {"score": score, "others": others, "log10_p": 0.0, "exact": None}
+    row |= {"accepted": accepted[0], "others accepted": list(accepted[1:])}
     if known.log10_p is not None and scores[1] is not None:
         row["null"] = known.log10_p(scores[1])
     return row
-
-
-def fit(rows: Sequence[Row]) -> None:
-    """Writes log10 p into the rows of one subject.
-
-    An attack after which there are scores, and no fit for them, is taken out: its cell
-    stays empty. Where the detector cannot say, nothing is found.
-    """
-    good = [row["attacks"] for row in rows if "failed" not in row]
-    for attack in list(good[0]) if good else ():
-        found = [row[attack] for row in good]
-        null = [s for one in found for s in one["others"] if s is not None]
-        said = [one for one in found if one["score"] is not None]
-        if not fitted.can_be_fitted(null):
-            for row in good if said else ():
-                del row[attack]
-            continue
-        tails = fitted.log10_tails([one["score"] for one in said], null)
-        for place, (one, tail) in enumerate(zip(said, tails, strict=True)):
-            one["log10_p"] = tail
-            if "null" not in one:
-                one["null"] = fitted.held_out(null, OTHERS * place % len(null))

@@ -92,19 +92,24 @@ class Toolkit:
         return {"thing": base64.b64encode(data.getvalue()).decode("ascii")}
 
     def score(self, scheme: str, keys: list[int], things: list[str]) -> dict[str, Any]:
-        """The detector's score of every picture under every key."""
+        """The detector's score of every picture under every key, and its verdict."""
         images: Any = import_module("PIL.Image")
         found: list[list[float | None]] = [[] for _ in keys]
+        said: list[list[bool | None]] = [[] for _ in keys]
         for thing in things:
             self.seen.clear()
             data = io.BytesIO(base64.b64decode(thing))
             picture = images.open(data).convert("RGB")
-            for scores, key in zip(found, keys, strict=True):
-                scores.append(self._score(scheme, key, picture))
-        return {"scores": found}
+            for scores, verdicts, key in zip(found, said, keys, strict=True):
+                score, accepted = self._score(scheme, key, picture)
+                scores.append(score)
+                verdicts.append(accepted)
+        return {"scores": found, "accepted": said}
 
-    def _score(self, scheme: str, key: int, picture: Any) -> float | None:
-        """Null where the detector cannot say."""
+    def _score(
+        self, scheme: str, key: int, picture: Any
+    ) -> tuple[float | None, bool | None]:
+        """Nulls where the detector cannot say."""
         kind, name = DETECTORS[scheme]
         found = self.scheme(scheme, key).detect_watermark_in_media(
             picture,
@@ -112,8 +117,10 @@ class Toolkit:
             num_inference_steps=self.inversion,
             detector_type=kind,
         )
-        score = float(found[name])
-        return score if math.isfinite(score) else None
+        score, accepted = float(found[name]), None
+        if scheme != "PRC":  # whose verdict takes the decoding that is left out
+            accepted = bool(found["is_watermarked"])
+        return (score, accepted) if math.isfinite(score) else (None, None)
 
 
 def _keyed(scheme: str, key: int) -> dict[str, Any]:

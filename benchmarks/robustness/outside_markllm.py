@@ -67,14 +67,22 @@ class Toolkit:
         return {"thing": text[len(before) :]}
 
     def score(self, scheme: str, keys: list[int], things: list[str]) -> dict[str, Any]:
-        """The detector's score of every text under every key."""
-        return {"scores": [[self._score(scheme, k, t) for t in things] for k in keys]}
+        """The detector's score of every text under every key, and its verdict."""
+        found = [[self._score(scheme, key, text) for text in things] for key in keys]
+        return {
+            "scores": [[score for score, _ in row] for row in found],
+            "accepted": [[accepted for _, accepted in row] for row in found],
+        }
 
-    def _score(self, scheme: str, key: int, text: str) -> float | None:
-        """Null where the detector cannot say, as of a text that is too short."""
+    def _score(
+        self, scheme: str, key: int, text: str
+    ) -> tuple[float | None, bool | None]:
+        """Nulls where the detector cannot say, as of a text that is too short."""
         made = self.scheme(scheme, key)
         try:
-            found = float(made.detect_watermark(text)["score"])
+            found = made.detect_watermark(text)
         except (ValueError, ArithmeticError, RuntimeError, IndexError):
-            return None
-        return found if math.isfinite(found) else None
+            return None, None
+        score = float(found["score"])
+        accepted = bool(found["is_watermarked"])
+        return (score, accepted) if math.isfinite(score) else (None, None)

@@ -138,9 +138,10 @@ def no_quality(worker: Any, marked: Any) -> dict[str, float]:
 
 
 FIT = (
-    "{}: in an environment of its own. p is the tail of a normal fitted, for each "
-    "attack, to its detector's scores of the same {} under four other keys, widened "
-    "for their number (Student's t): 1e-6 is an extrapolation."
+    "{0}: in an environment of its own. p is the tail of a normal fitted, for each "
+    "attack, to its detector's scores of the same {1} under four other keys, widened "
+    "for their number (Student's t): 1e-6 is an extrapolation. No fit: those scores "
+    "are not normal, or alike for one of the {1}."
 )
 MARKLLM = Toolkit(
     name="MarkLLM",
@@ -180,6 +181,7 @@ MARKDIFFUSION = Toolkit(
         FIT.format("MarkDiffusion", "pictures"),
         "MarkDiffusion's Tree-Ring by its p-value, with rings: its default pattern, "
         "zeros, has no key, and distances to two keys are not alike. "
-        "Gaussian Shading is told its message and one nonce for all pictures.",
+        "Gaussian Shading is told its message and one nonce for all pictures. PRC's "
+        "own verdict would take its decoding, which lasts seconds: there is none here.",
     ),
 )

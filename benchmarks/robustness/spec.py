@@ -7,7 +7,9 @@ A row is one sample of one subject, a scheme of ours or a peer::
 
 ``exact`` says whether the payload came out right (null: it carries none), ``null`` is
 log10 p of the same thing under a key that did not mark it. An attack that makes no
-sense for a subject is not in its rows. A peer that fails is ``{"failed": "why"}``.
+sense for a subject is not in its rows. One that raises, or whose result cannot be
+judged, finds nothing: ``{"log10_p": 0.0, "exact": false, "failed": "why"}``, again with
+null for what carries no payload. A peer that fails is ``{"failed": "why"}``.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ class Spec:
         unavailable: peers that cannot run here, and why.
         attacks: names and families, in the order of the tables.
         forged: those of the attacks after which a mark that is found is a forged one.
-        identity: what decides the rows, besides the seed: code, models, steps.
+        identity: what decides the rows, besides the seed and the package: the
+            suite's own code, models, steps.
+        variant: what models other than the default ones add to the result's name.
         payloads: subjects that carry a payload.
         apart: subjects that few of the attacks are done to: they stay out of what is
             told of all attacks together.
@@ -44,6 +48,7 @@ class Spec:
     unavailable: Mapping[str, str]
     attacks: Mapping[str, tuple[str, float | None]]
     identity: Mapping[str, Any]
+    variant: str = ""
     forged: frozenset[str] = frozenset()
     payloads: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()

@@ -38,11 +38,15 @@ from benchmarks.robustness.strength_media import (
     Sweep,
     Texts,
 )
-from benchmarks.robustness.suite import Marks
+from benchmarks.robustness.suite import Marks, Suite
 from benchmarks.robustness.text import TextSuite
 from watermark.schemes import pixel
 
-SUITES = {"text": TextSuite(), "image": ImageSuite(), "audio": AudioSuite()}
+SUITES: dict[str, Suite] = {
+    "text": TextSuite(),
+    "image": ImageSuite(),
+    "audio": AudioSuite(),
+}
 
 SWEEPS = (
     Sweep(

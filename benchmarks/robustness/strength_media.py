@@ -198,7 +198,7 @@ class Canvas(Studio):
             latents=torch.from_numpy(self.draw(index))[None],
             output_type="latent",
         ).images
-        return made / self.pipe.vae.config.scaling_factor
+        return made / float(self.pipe.vae.config.scaling_factor)
 
     def _plain(self, index: int) -> Pixels:
         return self.decoded(self.latents(index))
@@ -217,7 +217,9 @@ class Latents(InLatents):
     def __init__(self, studio: Canvas, sweep: Sweep, strength: float) -> None:
         super().__init__(studio)
         self.canvas = studio
-        record = sweep.record(strength, self.record.key)
+        key = self.record.key
+        assert isinstance(key, Key)
+        record = sweep.record(strength, key)
         self.code = latent.Code(record, studio.shape)
 
     def mark(self, indices: Sequence[int]) -> list[Made]:

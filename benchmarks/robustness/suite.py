@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -67,6 +67,35 @@ def generator(options: Options, *parts: object) -> np.random.Generator:
 def kept(table: Mapping[str, Attack[T]], options: Options) -> dict[str, Attack[T]]:
     """The attacks that the command line asks for, and that which does nothing."""
     return {name: a for name, a in table.items() if asked(a.family, options.only)}
+
+
+def each(
+    attacks: Iterable[str], measure: Callable[[str], Row], exact: bool | None = None
+) -> dict[str, Row]:
+    """A row of each attack; one that raises costs no other attack its row.
+
+    Args:
+        attacks: their names.
+        measure: what is done and judged.
+        exact: of an attack that failed; None where there is no payload to be read.
+    """
+    found = {}
+    for name in attacks:
+        try:
+            found[name] = measure(name)
+        except Exception as error:  # whatever an attack or a peer raises is its result
+            found[name] = lost(error, exact)
+    return found
+
+
+def lost(error: Exception, exact: bool | None = None) -> Row:
+    """The row of an attack that raised: nothing is found. `exact` as in `each`."""
+    return {"log10_p": 0.0, "exact": exact, "failed": said(error)}
+
+
+def said(error: BaseException) -> str:
+    """An error, in one line: a cell of a table."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def asked(family: str, only: Sequence[str]) -> bool:

@@ -6,7 +6,10 @@ as often as it can be at the realised rate, more often than by its own z-score.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ import torch
 from transformers import SynthIDTextWatermarkingConfig, WatermarkingConfig
 
 from benchmarks.attacks import text as attacks
+from benchmarks.checkpoints import named, variant
 from benchmarks.fpr_corpus import texts as human_texts
 from benchmarks.journal import code_version
-from benchmarks.language import PROMPTS, Language, Sampling
+from benchmarks.language import PROMPTS, Language, Sample, Sampling
 from benchmarks.options import (
     Options,
     Unavailable,
@@ -24,8 +28,10 @@ from benchmarks.options import (
     seeded_key,
     weights_sha256,
 )
+from benchmarks.report import Part
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, generator, kept
+from benchmarks.robustness.suite import Marks, each, generator, kept
+from benchmarks.robustness.unmarked import UNMARKED, with_table
 from watermark import detectors, kernels, pipelines, schemes, verification
 from watermark.keys import KeyRecord, Parameter
 from watermark.schemes import SCHEMES, foreign
@@ -41,6 +47,7 @@ OURS: dict[str, tuple[str, dict[str, Parameter]]] = {
     "tournament": ("tournament", {}),
     "greenlist": ("greenlist", {}),
 }
+RUN = 8  # tokens; `SAMPLING` forbids those that come again
 KINDS = ("prose", "licences")  # of texts that passages are pasted into
 PIECE = 20_000  # characters of one host
 
@@ -72,10 +79,11 @@ class TextSuite(Marks):
         sha256 = weights_sha256(options.lm)
         if not (options.lm / "config.json").is_file():
             raise Unavailable(f"no language model in {options.lm.name}/ (config.json)")
-        table = attacks.table(attacks.Sources.of(hosts(), language=object()))
+        pieces = hosts()
+        table = attacks.table(attacks.Sources.of(pieces, language=object()))
         return Spec(
             name="text",
-            schemes=tuple(OURS),
+            schemes=(*OURS, UNMARKED),
             peers=tuple(PEERS),
             unavailable={},
             attacks={a.name: (a.family, a.strength) for a in table.values()},
@@ -86,15 +94,29 @@ class TextSuite(Marks):
                     "fpr_corpus.py",
                 ),
                 "model": sha256,
-                "shown": {"tokens": LENGTH, "sampling": str(SAMPLING)},
+                "hosts": hashlib.sha256("\0".join(pieces).encode()).hexdigest(),
+                "shown": {
+                    "model": named(options.lm, sha256),
+                    "tokens": LENGTH,
+                    "sampling": str(SAMPLING),
+                },
             },
+            variant=variant(options.lm, "lm", sha256),
             payloads=frozenset({"gumbel-16-bits"}),
             notes=(
                 f"Texts: {LENGTH} tokens of the small language model, {SAMPLING}, "
                 "decoded, attacked, and tokenised again; a new key for each.",
                 "Perplexity under the unmarked model, of the unattacked text.",
+                f"{UNMARKED}: under a key of each scheme and peer in turn; a table has "
+                "it for each of them.",
             ),
         )
+
+    def part(
+        self, spec: Spec, rows: Mapping[str, Sequence[Row]], count: int, new: int
+    ) -> Part:
+        """Unmarked texts beside the rest."""
+        return with_table(super().part(spec, rows, count, new), spec, rows)
 
     def worker(self, options: Options) -> TextWorker:
         """With the model loaded."""
@@ -123,25 +145,60 @@ class TextWorker:
 
     def sample(self, subject: str, index: int) -> Row:
         """One text and what becomes of it."""
-        seed = seeded("robustness", self.options.seed, index)  # alike for all subjects
-        prompt = PROMPTS[index % len(PROMPTS)]
+        if subject == UNMARKED:
+            return self._plain(index)
         keys, more = self._keys(subject, "marked", index)
+        drawn, text = self._said(index, **more)
+        ours = self._verifier(keys)
+        others = self._verifier(self._keys(subject, "other", index)[0])
+        message = drawn.messages[0]
+
+        def measure(name: str) -> Row:
+            rng = generator(self.options, subject, index, name)
+            changed = self.attacks[name].change(text, rng)
+            log10_p, payload = _judged(ours, changed)
+            row: Row = {"log10_p": log10_p, "exact": None}
+            if message:
+                row |= {"exact": payload == message, "told": bool(payload)}
+            return {**row, "null": _judged(others, changed)[0]}
+
+        found = each(self.attacks, measure, False if message else None)
+        return {"attacks": found, "quality": self._quality(drawn.ids[0], drawn.nats[0])}
+
+    def _plain(self, index: int) -> Row:
+        """One text that nobody marked."""
+        drawn, text = self._said(index)
+        names = (*OURS, *PEERS)
+        verifier = functools.cache(
+            lambda name: self._verifier(self._keys(name, UNMARKED, index)[0])
+        )
+        turns = {name: index + place for place, name in enumerate(self.attacks)}
+
+        def measure(name: str) -> Row:
+            rng = generator(self.options, UNMARKED, index, name)
+            scheme = names[turns[name] % len(names)]
+            changed = self.attacks[name].change(text, rng)
+            log10_p = _judged(verifier(scheme), changed)[0]
+            told = {"null": log10_p, "under": {scheme: log10_p}}
+            return {"log10_p": log10_p, "exact": None, **told}
+
+        quality = self._quality(drawn.ids[0], drawn.nats[0])
+        return {"attacks": each(self.attacks, measure), "quality": quality}
+
+    def _said(self, index: int, **more: Any) -> tuple[Sample, str]:
+        """What the model says, and as a text."""
         drawn = self.language.sample(
-            [prompt], sampling=SAMPLING, seed=seed, length=LENGTH, **more
+            [PROMPTS[index % len(PROMPTS)]],
+            sampling=SAMPLING,
+            seed=seeded("robustness", self.options.seed, index),  # for all subjects
+            length=LENGTH,
+            **more,
         )
         text = self.language.tokenizer.decode(drawn.ids[0], skip_special_tokens=True)
-        ours, others = (
-            Verifier(None, keys=one, tokenizer=self.language.folder)
-            for one in (keys, self._keys(subject, "other", index)[0])
-        )
-        found = {}
-        for name, attack in self.attacks.items():
-            changed = attack.change(text, generator(self.options, subject, index, name))
-            log10_p, payload = _judged(ours, changed)
-            exact = payload == drawn.messages[0] if drawn.messages[0] else None
-            null = _judged(others, changed)[0]
-            found[name] = {"log10_p": log10_p, "exact": exact, "null": null}
-        return {"attacks": found, "quality": self._quality(drawn.ids[0], drawn.nats[0])}
+        return drawn, text
+
+    def _verifier(self, keys: Any) -> Verifier:
+        return Verifier(None, keys=keys, tokenizer=self.language.folder)
 
     def _keys(self, subject: str, *place: object) -> tuple[Any, dict[str, Any]]:
         """What verifies a subject's texts, and what marks them."""
@@ -161,21 +218,28 @@ class TextWorker:
         width = self.language.vocab_size if subject.startswith("KGW") else None
         return load_records(config, vocab_size=width), {"watermarking_config": config}
 
-    @torch.inference_mode()
     def _quality(self, ids: list[int], nats: float) -> dict[str, float]:
+        return {**self.quality(ids), "nats a token": nats}
+
+    @torch.inference_mode()
+    def quality(self, ids: list[int]) -> dict[str, float]:
+        """Of a text's tokens: what the unmarked model thinks of it, and its variety.
+
+        Distinct: the share of runs that are different ones. Repeated: of runs that
+        the text held before.
+        """
         row = torch.tensor([ids])
         loss = self.language.model(row, labels=row).loss
-        grams = {
-            n: {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)} for n in (2, 4)
-        }
         return {
             "perplexity": math.exp(float(loss)),
-            "nats a token": nats,
-            **{
-                f"distinct {n}-grams": len(g) / (len(ids) - n + 1)
-                for n, g in grams.items()
-            },
+            **{f"distinct {n}-grams": _distinct(ids, n) for n in (2, 4)},
+            f"repeated {RUN}-grams": 1 - _distinct(ids, RUN),
         }
+
+
+def _distinct(ids: list[int], n: int) -> float:
+    runs = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return len(set(runs)) / len(runs) if runs else 1.0
 
 
 def _judged(verifier: Verifier, text: str) -> tuple[float, bytes]:

@@ -72,11 +72,11 @@ def measure(options: Options) -> Part:
     curves = []
     for name, robbed in rows.items():
         points = []
-        for place, seen in enumerate(queries):
-            after = [one[place] for one in robbed]
+        for i, seen in enumerate(queries):
+            after = [one[i] for one in robbed]
             rates = [
-                Clustered(tuple((one["found"][i], one["forgeries"]) for one in after))
-                for i in range(len(FPRS))
+                Clustered(tuple((one["found"][k], one["forgeries"]) for one in after))
+                for k in range(len(FPRS))
             ]
             known, nats = (
                 statistics.fmean(one[what] for one in after)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from watermark.api import embed as embed
     from watermark.api import verify as verify
     from watermark.api import verify_many as verify_many
+    from watermark.assets.arrays import Latents as Latents
     from watermark.assets.loading import Audio as Audio
     from watermark.assets.loading import Tokens as Tokens
     from watermark.likelihood import Likelihood as Likelihood
@@ -49,6 +50,7 @@ _LATER = {
     "verify": "watermark.api",
     "verify_many": "watermark.api",
     "Audio": "watermark.assets.loading",
+    "Latents": "watermark.assets.arrays",
     "Tokens": "watermark.assets.loading",
     "Attachment": "watermark.pipelines.base",
     "Likelihood": "watermark.likelihood",

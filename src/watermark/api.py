@@ -131,10 +131,13 @@ class Watermark:
         adapter = adapter_for(obj)
         name = scheme or adapter.DEFAULT_SCHEME
         wanted = SCHEMES[adapter.DEFAULT_SCHEME].carrier
-        if name not in SCHEMES or SCHEMES[name].carrier != wanted:
-            known = [s.name for s in SCHEMES.values() if s.carrier == wanted]
+        known = [s.name for s in SCHEMES.values() if s.carrier == wanted]
+        if wanted == "latents":  # a call's layers are chosen by layers=
+            known = [adapter.DEFAULT_SCHEME]
+        if name not in known:
             raise UnsupportedPipeline(
-                f"scheme {name!r} does not mark {wanted}; expected one of {known}"
+                f"scheme {name!r} is not for a model of {wanted}; expected one of "
+                f"{known}" + "; layers= says what else marks" * (wanted == "latents")
             )
         newest = self.home.ring.newest
         more: dict[str, Any] = {"layers": layers, "latents": latents}
@@ -265,6 +268,10 @@ class Watermark:
         if loaded.text is None and loaded.tokens is not None:
             raise UnsupportedFormat(
                 "token ids cannot be signed: decode them and embed the text"
+            )
+        if loaded.latents is not None:
+            raise UnsupportedFormat(
+                "latents cannot be signed: decode them and embed what they show"
             )
         found = record or self._record_of(asset, loaded)
         carried, reason = loaded, ""
@@ -415,9 +422,11 @@ class Watermark:
         """Look at every layer of an asset and judge. Never raises on bad content.
 
         Args:
-            asset: text (str), a path, bytes, a PIL image, `Tokens` or an integer array.
-            pipeline: the diffusers pipeline that could have made a picture; or the
-                transformers model that could have written a text (or a `Likelihood`
+            asset: text (str), a path, bytes, `Tokens` or one axis of integers; a PIL
+                image, a list of them (a film), arrays or tensors of either
+                (`watermark.assets.arrays`), `Audio` or `Latents`.
+            pipeline: the diffusers pipeline that could have made a picture or film; or
+                the transformers model that could have written a text (or a `Likelihood`
                 of it): tokens are then weighed, which finds shorter texts.
             tokenizer: of the model that could have made a text: an object or a folder;
                 by default every tokenizer that was attached here.

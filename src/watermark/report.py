@@ -14,6 +14,8 @@ from typing import Any, Literal, NoReturn
 SCHEMA = "watermark.report/1"
 
 Layer = Literal["mark", "manifest", "label", "ledger"]
+# Numbers of the cells of a picture, row by row; of a film, frame by frame.
+Cells = tuple[tuple[float, ...], ...] | tuple[tuple[tuple[float, ...], ...], ...]
 
 
 class Verdict(StrEnum):
@@ -50,6 +52,10 @@ class Evidence:
         hypotheses: how many hypotheses the adjustment counts.
         n: independent observations the statistic was computed from.
         payload: what the mark carries, or None.
+        spans: where a text is marked, [start, end).
+        map: where in a picture or film a mark that was read is: of each cell the share
+            of it that agrees, 1 where all of it does, near 0 in foreign content.
+        map_z: the same in standard deviations of a cell without the mark.
         state: for a manifest ``trusted``, ``valid``, ``invalid``, ``none``,
             ``remote`` or ``recovered``; for the ledger ``logged`` or ``none``.
         codes: stable codes, C2PA's own passed through unchanged.
@@ -68,7 +74,8 @@ class Evidence:
     n: int = 0
     payload: bytes | None = None
     spans: tuple[tuple[int, int], ...] = ()
-    map: tuple[tuple[float, ...], ...] = ()
+    map: Cells = ()
+    map_z: Cells = ()
     state: str = ""
     codes: tuple[str, ...] = ()
     record_ids: tuple[str, ...] = ()
@@ -88,12 +95,17 @@ class Evidence:
             "n": self.n,
             "payload": None if self.payload is None else self.payload.hex(),
             "spans": [list(span) for span in self.spans],
-            "map": [list(row) for row in self.map],
+            "map": _lists(self.map),
+            "map_z": _lists(self.map_z),
             "state": self.state,
             "codes": list(self.codes),
             "record_ids": list(self.record_ids),
             "detail": self.detail,
         }
+
+
+def _lists(cells: Any) -> Any:
+    return [_lists(each) for each in cells] if isinstance(cells, tuple) else cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

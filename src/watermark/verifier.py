@@ -6,13 +6,14 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from watermark import verification
 from watermark.assets.loading import Tokens, load
-from watermark.errors import HomeError
+from watermark.errors import HomeError, UnsupportedPipeline
 from watermark.home import Home
 from watermark.keys import EngineKey, Key, KeyRecord, RingEntry
 from watermark.likelihood import Likelihood
@@ -22,6 +23,9 @@ from watermark.schemes.foreign.config import is_configuration, load_records
 from watermark.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from watermark.resolution.client import Resolver
 
 AHEAD = 4  # assets read ahead for each worker
@@ -62,7 +66,13 @@ class Verifier:
             HomeError: `resolve` is true, and the home names no repository.
             UnsupportedFormat: `prompt` is neither text nor token ids.
             KeyFileError: a key cannot be read.
+            UnsupportedPipeline: `pipeline` is a path, and not what was loaded from it.
         """
+        if isinstance(pipeline, str | bytes | os.PathLike):
+            raise UnsupportedPipeline(
+                f"pipeline is a {type(pipeline).__name__}, expected what was loaded "
+                "from it: DiffusionPipeline.from_pretrained(...), or a language model"
+            )
         if effort not in verification.LOOKS:
             raise ValueError(
                 f"effort is {effort!r}, expected one of {', '.join(verification.LOOKS)}"
@@ -167,6 +177,21 @@ def _likelihood(pipeline: Any) -> Likelihood | None:
     return Likelihood(pipeline) if "transformers" in _families(pipeline) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Of a pipeline that cannot be inverted: told by the layers that need it."""
+
+    reason: str
+
+    def noise(
+        self, pixels: NDArray[np.uint8], *, steps: int, rounds: int = 1
+    ) -> NDArray[np.float32]:
+        raise UnsupportedPipeline(self.reason)
+
+    def latents(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise UnsupportedPipeline(self.reason)
+
+
 def _inverter(pipeline: Any) -> verification.Inverter | None:
     """Of a pipeline for pictures; a language model says nothing of pictures."""
     if pipeline is None or isinstance(pipeline, verification.Inverter):
@@ -175,7 +200,10 @@ def _inverter(pipeline: Any) -> verification.Inverter | None:
         return None
     from watermark.invert.latents import Inverter
 
-    return Inverter(pipeline)
+    try:
+        return Inverter(pipeline)
+    except UnsupportedPipeline as error:
+        return _Refused(str(error))
 
 
 def _resolver(resolve: bool | Sequence[str], home: Home | None) -> Resolver | None:

@@ -9,11 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.cli.running import in_a_process, wm
 
+from watermark.cli import maps
 from watermark.cli.results import show
-from watermark.cli.terminal import Code, plain
+from watermark.cli.terminal import Code, Failure, plain
 from watermark.keys import Key
 from watermark.report import Evidence, Reason, Report, Verdict
 from watermark.verifier import Verifier
@@ -242,3 +245,27 @@ def test_a_hostile_signer_is_escaped(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_plain_leaves_readable_text_alone() -> None:
     assert plain("naïve 写真 [red].png") == "naïve 写真 [red].png"
+
+
+def test_a_map_is_written_where_a_mark_was_read(
+    here: Path,
+) -> None:
+    none = wm("verify", "photo.png", "--map", "map.png")
+    several = wm("verify", "photo.png", "signed-photo.png", "--map", "map.png")
+
+    assert none.code == Code.DONE
+    assert "No map was written" in none.err
+    assert several.code == Code.USAGE
+    assert not Path("map.png").exists()
+
+    cells = (((1.0, 0.0), (0.5, -1.0)),) * 3  # a film's
+    found = Evidence(layer="mark", detector="noise", scheme="noise", map=cells)
+    report = Report(verdict=Verdict.MARKED, kind="video", evidence=(found,))
+    maps.write(report, Path("map.png"))
+    drawn = np.asarray(Image.open("map.png"))
+
+    assert drawn.shape == (5 * maps.SIDE, 5 * maps.SIDE)
+    frame = [[255, 0], [170, 0]]  # of the median, 0.75
+    assert drawn[:: maps.SIDE, :: maps.SIDE][:2, :2].tolist() == frame
+    with pytest.raises(Failure, match="cannot be written"):
+        maps.write(report, Path("none", "map.png"))

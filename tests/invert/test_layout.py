@@ -93,3 +93,44 @@ def test_numbers_that_are_lost_are_refused() -> None:
         learn(lambda value: (draw(value)[:, :3], [DRAWN]))
     with pytest.raises(UnsupportedPipeline, match=r"permutation|scaling"):
         learn(lambda value: (torch.zeros(DRAWN), [DRAWN]))
+
+
+def test_a_first_frame_that_is_given_is_left_out() -> None:
+    """Films made of a picture: where it is put in, nothing is known of the draw."""
+    drawn = (1, 6, 4, 8, 8)  # (batch, frames, channels, height, width)
+
+    def dry(value: torch.Tensor | None) -> tuple[torch.Tensor, Shapes]:
+        z = (torch.zeros(drawn) if value is None else value).clone()
+        z[:, 0] = 7.0
+        z[:, 1] = z[:, 1] / z[:, 2:].std()  # normalised by the others
+        return 3 * z.transpose(1, 2) - 1, [drawn, (1, 4, 1, 8, 8)]
+
+    layout = learn(dry)
+    z = torch.randn(drawn, generator=torch.Generator().manual_seed(3))
+    back = layout.back(dry(z)[0])
+
+    assert torch.allclose(back[:, 2:], z[:, 2:], atol=1e-4)
+    assert not back[:, 0].any()
+    assert float((back[:, 1] == 0).float().mean()) > 0.9
+
+
+def test_a_draw_of_another_shape_and_the_same_size_is_passed_over() -> None:
+    """The posterior of a picture that is given is drawn as it is decoded."""
+    drawn, other = (1, 1, 16, 8, 8), (1, 16, 1, 8, 8)
+
+    def dry(value: torch.Tensor | None) -> tuple[torch.Tensor, Shapes]:
+        if value is None or value.shape != drawn:  # drawn by the pipeline itself
+            value = torch.randn(drawn)
+        return value.transpose(1, 2) * 2, [drawn, other]
+
+    assert learn(dry).drawn == drawn
+
+
+def test_frames_that_are_mostly_given_are_refused() -> None:
+    def dry(value: torch.Tensor | None) -> tuple[torch.Tensor, Shapes]:
+        z = draw(value).clone()
+        z[:, :9] = 0.5
+        return z, [DRAWN]
+
+    with pytest.raises(UnsupportedPipeline, match="permutation"):
+        learn(dry)

@@ -66,6 +66,23 @@ def decode(data: bytes) -> Image.Image:
         ) from error
 
 
+def frames(source: bytes | Image.Image) -> int:
+    """How many frames a picture has that is shown as one: several where it moves.
+
+    1 for JPEG, whose further pictures are previews, and where it cannot be told.
+    """
+    try:
+        if isinstance(source, Image.Image):
+            return int(getattr(source, "n_frames", 1)) if source.format != "MPO" else 1
+        media_type = sniff(source) or ""
+        if media_type == "image/jpeg":
+            return 1
+        with Image.open(io.BytesIO(source), formats=[FORMATS[media_type]]) as picture:
+            return int(getattr(picture, "n_frames", 1))
+    except Exception:  # Pillow raises a dozen types on damaged metadata
+        return 1
+
+
 def check_plain(data: bytes) -> None:
     """Return if 8 bits of RGB, one frame, hold all that a file's picture says.
 

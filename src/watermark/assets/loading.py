@@ -1,7 +1,8 @@
 """Whatever a caller hands over, as one `Asset`: told by type, never by guessing.
 
-`str` is always text; files are `os.PathLike`; token ids are `Tokens` or an integer
-array; pictures are PIL images or bytes of a file.
+`str` is always text; files are `os.PathLike`; token ids are `Tokens` or one axis of
+integers; pictures are PIL images, bytes of a file, or arrays; films are lists of PIL
+images, or arrays (`watermark.assets.arrays`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.assets import MEDIA_BYTES, DamagedAsset, check_size, kind_of, sniff
+from watermark.assets import (
+    MEDIA_BYTES,
+    DamagedAsset,
+    arrays,
+    check_size,
+    kind_of,
+    sniff,
+)
 from watermark.assets import text as text_asset
+from watermark.assets.arrays import Latents as Latents
 from watermark.errors import UnsupportedFormat
 
 PATH_CHARS = 4096  # Linux's longest path
@@ -68,12 +77,16 @@ class Asset:
     """One asset as it was handed over.
 
     Attributes:
-        kind: sort of medium; ``unknown`` where nothing in the allow-list matches.
+        kind: sort of medium; ``latents`` of any; ``unknown`` where nothing in the
+            allow-list matches.
         media_type: of `data`, or "".
-        data: the file's bytes, or None for a picture or text in memory.
+        data: the file's bytes, or None for what is in memory.
         text: the text, where it is one.
         tokens: token ids, where they were given.
         picture: a PIL image, where one was given.
+        frames: uint8 (frames, height, width, 3), RGB, where a film was given as such.
+        latents: float32, of one sample, where those were given.
+        initial: whether `latents` are its initial noise, or an estimate of that.
         sidecar: bytes of the manifest beside the file, or None.
         shared: whether that file's name could be another file's manifest as well.
         problem: why the content could not be read, or "".
@@ -85,6 +98,9 @@ class Asset:
     text: str | None = None
     tokens: NDArray[np.uint32] | None = None
     picture: Any = None
+    frames: NDArray[np.uint8] | None = field(default=None, repr=False)
+    latents: NDArray[np.float32] | None = field(default=None, repr=False)
+    initial: bool = False
     sidecar: bytes | None = field(default=None, repr=False)
     shared: bool = False
     problem: str = ""
@@ -93,6 +109,12 @@ class Asset:
     def sha256(self) -> str:
         """SHA-256 (hex) of the file's bytes, or ""."""
         return "" if self.data is None else hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is what a file shows, and no file that could hold a manifest."""
+        bare = (self.picture, self.frames, self.latents)
+        return any(each is not None for each in bare)
 
 
 def load(source: Any) -> Asset:
@@ -117,11 +139,22 @@ def load(source: Any) -> Asset:
         return _from_bytes(bytes(source), None)
     if hasattr(source, "getbands"):  # a PIL image, told without importing PIL
         return Asset(kind="image", picture=source)
+    if isinstance(source, Latents):
+        return Asset(kind="latents", latents=source.array(), initial=source.initial)
+    if isinstance(source, list | tuple) and source:
+        if hasattr(source[0], "getbands"):
+            return _from_pictures(source)
+        if isinstance(source[0], list | tuple) and _of_pictures(source[0]):
+            if len(source) == 1:
+                return _from_pictures(source[0])
+            raise UnsupportedFormat(
+                f"found {len(source)} films, expected one: pass .frames[0]"
+            )
     if hasattr(source, "detach") or isinstance(source, np.ndarray | list | tuple):
-        return _from_tokens(source)
+        return _from_array(source)
     raise UnsupportedFormat(
         f"a {type(source).__name__} was given, expected text (str), a path, bytes, a "
-        "PIL image, Tokens, an integer array, or Audio"
+        "PIL image, a list of them, an array, Tokens, Audio or Latents"
     )
 
 
@@ -198,11 +231,36 @@ def _from_bytes(data: bytes, sidecar: bytes | None) -> Asset:
     return Asset(kind=kind, media_type=media_type, data=data)
 
 
-def _from_tokens(ids: Any) -> Asset:
+def _of_pictures(source: Sequence[Any]) -> bool:
+    return bool(source) and hasattr(source[0], "getbands")
+
+
+def _from_pictures(pictures: Sequence[Any]) -> Asset:
+    """A film; of one frame it is that picture."""
+    if len(pictures) == 1:
+        return Asset(kind="image", picture=pictures[0])
     try:
-        array = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
-    except Exception as error:  # each kind of array has its own: no data, odd dtypes
-        raise UnsupportedFormat(f"these are no token ids: {error}") from None
+        return Asset(kind="video", frames=arrays.film(pictures))
+    except DamagedAsset as error:
+        return Asset(kind="video", problem=str(error))
+
+
+def _from_array(source: Any) -> Asset:
+    """Token ids, where it is one axis of integers; else a picture or a film."""
+    found = arrays.numbers(source)
+    if found.ndim < 2 or (found.ndim == 2 and found.shape[0] == 1):
+        return _from_tokens(found)
+    pixels = arrays.pixels(found, channels_first=hasattr(source, "detach"))
+    if pixels.ndim == 4 and len(pixels) > 1:
+        return Asset(kind="video", frames=pixels)
+    from PIL import Image
+
+    shown = pixels[0] if pixels.ndim == 4 else pixels
+    return Asset(kind="image", picture=Image.fromarray(shown))
+
+
+def _from_tokens(ids: Any) -> Asset:
+    array = arrays.numbers(ids)
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.uint32)
     if array.ndim == 2 and array.shape[0] == 1:

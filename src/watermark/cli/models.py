@@ -12,7 +12,7 @@ from watermark.errors import MissingDependency
 
 
 def model_at(folder: Path) -> Any:
-    """The inverter of a diffusers pipeline, or the likelihood of a language model.
+    """A diffusers pipeline, or the likelihood of a language model.
 
     Raises:
         Failure: the folder holds neither, or cannot be read.
@@ -20,7 +20,7 @@ def model_at(folder: Path) -> Any:
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     if (folder / "model_index.json").is_file():
-        return _inverter(folder)
+        return pipeline_at(folder)
     if (folder / "config.json").is_file():
         return _likelihood(folder)
     raise Failure(
@@ -28,14 +28,6 @@ def model_at(folder: Path) -> Any:
         "diffusers pipeline or the config.json of a language model, as save_pretrained "
         "writes them"
     )
-
-
-def _inverter(folder: Path) -> Any:
-    """The inverter of a diffusers pipeline."""
-    pipe = pipeline_at(folder)
-    from watermark.invert.latents import Inverter
-
-    return Inverter(pipe)
 
 
 def pipeline_at(folder: Path) -> Any:

@@ -35,7 +35,10 @@ HELP = {
     "too-small": "the whole picture, or a larger copy of it",
     "not-thorough": "--effort thorough, which also tries pictures that were cut, "
     "turned or resized",
-    "not-invertible": "--pipeline DIR with a model that makes pictures of this size",
+    "not-invertible": "--pipeline DIR with a model that can be inverted and makes "
+    "pictures of this size",
+    "no-detector": "the frames of the video, decoded, in Python: verify(frames)",
+    "first-frame": "all frames, in Python: verify([frame, ...])",
     "too-short": "a longer passage of the same text",
     "below-threshold": "a longer, or a less edited copy",
     "unreadable": "a whole copy of the file, of a type that wm knows",

@@ -151,6 +151,15 @@ def verify(
         FailOn | None,
         typer.Option(help="Exit with 10 or 11 if this is found.", show_default=False),
     ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="PNG",
+            help="Where in a picture its mark is, written as a picture: white where it "
+            "is, black where it was painted over. Of one file.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     as_jsonl: Annotated[
         bool, typer.Option("--jsonl", help="One line of JSON on stdout per file.")
@@ -172,6 +181,8 @@ def verify(
         raise Failure("expected one of --json and --jsonl", Code.USAGE)
     inputs = list(named(files or [], text))
     single = len(files or [STDIN]) == 1 and not any(f.is_dir() for f in files or ())
+    if map_file is not None and not single:
+        raise Failure("expected one file with --map, found several", Code.USAGE)
     with _judge(
         keys, trust, tokenizer, pipeline, prompt, effort, resolve, home, passphrase_file
     ) as judge:
@@ -185,6 +196,10 @@ def verify(
                 write_json(to_dict(item.name, result), compact=True)
             elif isinstance(result, Report):
                 show(item.name, result)
+            if map_file is not None and isinstance(result, Report):
+                from watermark.cli.maps import write
+
+                write(result, map_file)
     if as_json:
         write_json(collected[0] if single else collected)
     elif not as_jsonl:

@@ -21,13 +21,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    IPNDMScheduler,
+)
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from numpy.typing import NDArray
 
 from watermark.errors import UnsupportedPipeline
 
 EARLY_TIME = 0.2  # of a step of a beta schedule, in training time
 EARLY_SIGMA = 0.35  # of a step of a rectified flow, in sigma
+EARLY_ANGLE = 0.35  # of a step of a schedule in sigma alone, in its angle
+HIGHEST = 0.999 * np.pi / 2  # where no signal is left
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # on a beta schedule
 
 
 class _Inverse:
@@ -86,7 +96,7 @@ class _Inverse:
     ) -> Any:
         """From the state below a level to the state at it."""
         above = sample if self.still else self._rise(model_output, sample)
-        return (above,) if not return_dict else type("Step", (), {"prev_sample": above})
+        return SchedulerOutput(prev_sample=above) if return_dict else (above,)
 
     def _rise(self, output: Any, sample: Any) -> Any:
         index, round_ = divmod(self._count, self.rounds)
@@ -192,6 +202,73 @@ class InverseFlow(_Inverse, FlowMatchEulerDiscreteScheduler):  # type: ignore[mi
         return state + signal * output
 
 
+class InverseAngle(_Inverse, EDMEulerScheduler):  # type: ignore[misc]
+    """For models of x = clean + sigma noise, as EDM (Karras et al. 2022, table 1).
+
+    With clean in units of `sigma_data` and sigma = tan(angle), x cos(angle) is
+    ``cos clean + sin noise``, which is the input that the preconditioning makes, and
+    the model's output is ``cos noise - sin clean``: a velocity (Lu and Song 2024). The
+    loop keeps that state, so a step is DDIM's.
+
+    Attributes:
+        spread: of the clean state at which the loop begins, in its own units.
+        highest: the angle at which generation began.
+        sign: of the velocity in what the model says.
+        turns: whether the model is told the angle, as a share of a right one; else a
+            quarter of the logarithm of sigma.
+    """
+
+    spread, highest, sign, turns = 1.0, HIGHEST, 1.0, True
+
+    def describe(self, scheduler: Any) -> None:
+        """Take the settings of the scheduler whose inverse this is."""
+        config = scheduler.config
+        self.turns = isinstance(scheduler, IPNDMScheduler)
+        if self.turns:
+            return
+        self.spread = float(config.get("sigma_data", 1.0))
+        top = float(config["sigma_max"] or scheduler.sigmas.max())
+        self.highest = float(np.arctan(top / self.spread))
+        self.sign = 1.0 if config["prediction_type"] == "v_prediction" else -1.0
+
+    @property
+    def _step_index(self) -> int:
+        """The steps so far: a pipeline that asks twice for one takes one back."""
+        return self._count
+
+    @_step_index.setter
+    def _step_index(self, count: int | None) -> None:
+        self._count = count or 0
+
+    def step(self, model_output: Any, *args: Any, **more: Any) -> Any:
+        """As `_Inverse.step`; with what the model said, where tuples are wanted."""
+        found = super().step(model_output, *args, **more)
+        return (*found, model_output) if isinstance(found, tuple) else found
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Evenly spaced angles, lowest first, the last one the noisiest."""
+        self.num_inference_steps = num_inference_steps
+        levels = np.linspace(0, self.start * self.highest, num_inference_steps + 1)
+        asked = levels[:-1] + EARLY_ANGLE * np.diff(levels)
+        self.begin(np.cos(levels), np.sin(levels), (np.cos(asked), np.sin(asked)))
+        later = np.repeat(levels[1:, None], self.rounds - 1, axis=1)
+        angles = np.concatenate([asked[:, None], later], axis=1).reshape(-1)
+        sigmas = self.spread * np.tan(angles)
+        times = angles / (np.pi / 2) if self.turns else 0.25 * np.log(sigmas)
+        self.timesteps = torch.as_tensor(times.astype(np.float32)).to(device)
+
+    def scale_model_input(self, sample: Any, timestep: Any = None) -> Any:
+        """The state; at first in units of the data's own spread."""
+        return sample if self._count else sample / self.spread
+
+    def _rise(self, output: Any, sample: Any) -> Any:
+        return super()._rise(output, self.scale_model_input(sample))
+
+    def read(self, output: Any, state: Any, signal: float, noise: float) -> Any:
+        """As `_Inverse.read`."""
+        return signal * self.sign * output + noise * state
+
+
 def inverse_of(
     scheduler: Any, *, rounds: int = 1, start: float = 1.0, still: bool = False
 ) -> Any:
@@ -204,27 +281,55 @@ def inverse_of(
         still: whether steps shall leave the state as it is (to try a loop out).
 
     Raises:
-        UnsupportedPipeline: neither a beta schedule nor a rectified flow.
+        UnsupportedPipeline: as `inverse_class`.
     """
+    kind = inverse_class(scheduler)
     config = dict(scheduler.config)
-    flow = (
-        "FlowMatch" in type(scheduler).__name__
-        or config.get("prediction_type") == "flow_prediction"
-    )
-    if flow:
+    if kind is InverseFlow:
         config["stochastic_sampling"] = config["invert_sigmas"] = False
         config.setdefault("shift", config.get("flow_shift") or 1.0)
-        inverse: Any = InverseFlow.from_config(_known(InverseFlow, config))
-    elif "beta_schedule" in config:
-        config["clip_sample"] = config["thresholding"] = False
-        inverse = InverseDDIM.from_config(_known(InverseDDIM, config))
-    else:
-        raise UnsupportedPipeline(
-            f"{type(scheduler).__name__} cannot be inverted: expected a scheduler with "
-            "a beta schedule, or a flow-matching one"
-        )
+    config["clip_sample"] = config["thresholding"] = False
+    inverse = kind.from_config(_known(kind, config))
+    # Pipelines ask their scheduler's config for more than its class takes.
+    more = {n: v for n, v in config.items() if n[0] != "_" and n not in inverse.config}
+    inverse.register_to_config(**more)
+    if kind is InverseAngle:
+        inverse.describe(scheduler)
     inverse.rounds, inverse.start, inverse.still = rounds, start, still
     return inverse
+
+
+def inverse_class(scheduler: Any) -> Any:
+    """The class of the scheduler that runs backwards what `scheduler` runs forwards.
+
+    Raises:
+        UnsupportedPipeline: its steps are of no ODE that is known here, or the model
+            predicts something else.
+    """
+    if scheduler is None:
+        raise UnsupportedPipeline("the pipeline shows no scheduler to invert")
+    config: Any = getattr(scheduler, "config", {})
+    name, predicted = type(scheduler).__name__, config.get("prediction_type", "epsilon")
+    if "FlowMatch" in name or predicted == "flow_prediction":
+        return InverseFlow
+    if isinstance(scheduler, IPNDMScheduler):
+        return InverseAngle
+    if isinstance(scheduler, EDMEulerScheduler | EDMDPMSolverMultistepScheduler):
+        return _expected(InverseAngle, predicted, PREDICTIONS[:2])
+    if config.get("timestep_type") == "continuous" and predicted == "v_prediction":
+        return InverseAngle
+    if "beta_schedule" in config:
+        return _expected(InverseDDIM, predicted, PREDICTIONS)
+    raise UnsupportedPipeline(
+        f"{name} cannot be inverted: expected a scheduler with a beta schedule, one of "
+        "EDM, or a flow-matching one"
+    )
+
+
+def _expected(kind: Any, predicted: Any, known: tuple[str, ...]) -> Any:
+    if predicted not in known:
+        raise UnsupportedPipeline(f"prediction type {predicted!r} cannot be inverted")
+    return kind
 
 
 def _known(kind: Any, config: dict[str, Any]) -> dict[str, Any]:

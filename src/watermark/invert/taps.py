@@ -11,20 +11,31 @@ touched.
 from __future__ import annotations
 
 import copy
-import inspect
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
 from watermark.errors import UnsupportedPipeline
+from watermark.invert.inputs import ATTEMPTS, Inputs, arguments
+from watermark.invert.pixels import Identity, samples_pixels
 
-AUTOENCODERS = ("vae", "movq", "vqgan")  # what decodes, by its name in a pipeline
+# What decodes, by its name in a pipeline.
+AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
 DENOISERS = ("unet", "transformer", "transformer_2")
-_SILENT = ("watermark", "safety_checker")  # work on pixels, of which there are none
+# Works on pixels, of which there are none. Cosmos refuses to run without a checker.
+_SILENT = ("watermark",)
 _MESSAGE = 300  # characters of another package's error
+
+
+class CallFailed(UnsupportedPipeline):
+    """A pipeline's call raised: other inputs may do."""
 
 
 class _Reached(BaseException):
@@ -33,6 +44,13 @@ class _Reached(BaseException):
     def __init__(self, latents: torch.Tensor) -> None:
         super().__init__()
         self.latents = latents
+
+
+@dataclass
+class _Output(BaseOutput):  # type: ignore[misc]  # untyped base
+    """What an idle denoiser returns: read by name or by index, as diffusers' own."""
+
+    sample: Any = None
 
 
 class _Draw(TorchFunctionMode):
@@ -71,6 +89,22 @@ def autoencoder_of(pipeline: Any) -> tuple[str, Any]:
     )
 
 
+def encoder_of(pipeline: Any) -> Any:
+    """What encodes a picture as a pipeline's latents; `Identity` if it samples pixels.
+
+    Raises:
+        UnsupportedPipeline: it samples neither, as far as can be told.
+    """
+    return Identity() if in_pixels(pipeline) else autoencoder_of(pipeline)[1]
+
+
+def in_pixels(pipeline: Any) -> bool:
+    """Whether a pipeline samples the pixels themselves."""
+    if any(getattr(pipeline, name, None) is not None for name in AUTOENCODERS):
+        return False
+    return any(samples_pixels(getattr(pipeline, name, None)) for name in DENOISERS)
+
+
 def shallow(pipeline: Any, kind: type, scheduler: Any, *, idle: bool) -> Any:
     """A copy of class `kind` that shares every weight and has a scheduler of its own.
 
@@ -87,19 +121,27 @@ def shallow(pipeline: Any, kind: type, scheduler: Any, *, idle: bool) -> Any:
     for name in _SILENT:
         if getattr(pipe, name, None) is not None:
             pipe.__dict__[name] = None
-    name, module = autoencoder_of(pipe)
-    pipe.__dict__[name] = _with(module, "decode", _leave)
+    if in_pixels(pipe):
+        scheduler.__dict__["step"] = _last(scheduler)
+    else:
+        name, module = autoencoder_of(pipe)
+        pipe.__dict__[name] = _with(module, "decode", _leave)
     if idle:
         for name in DENOISERS:
             module = getattr(pipe, name, None)
             if isinstance(module, torch.nn.Module):
-                pipe.__dict__[name] = _with(module, "forward", _nothing)
+                pipe.__dict__[name] = _with(module, "forward", _nothing(module))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def run(
-    pipe: Any, size: Mapping[str, int], steps: int, value: torch.Tensor | None
+    pipe: Any,
+    size: Mapping[str, int],
+    steps: int,
+    value: torch.Tensor | None,
+    inputs: Inputs = ATTEMPTS[0],
+    first: NDArray[np.uint8] | None = None,
 ) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
     """Call a copy made by `shallow`, from a given draw to the decoder's door.
 
@@ -108,61 +150,47 @@ def run(
         size: height and width in pixels; for a film also num_frames.
         steps: for the pipeline's `num_inference_steps`.
         value: stands in for every draw of its shape, or None.
+        inputs: what else it is given.
+        first: as `inputs.arguments`.
 
     Returns:
         (what was handed to the decoder, shapes of all draws in their order).
 
     Raises:
-        UnsupportedPipeline: its call fails, or never decodes.
+        CallFailed: its call raises.
+        UnsupportedPipeline: its call never decodes.
     """
     draw = _Draw(value)
     try:
         with torch.inference_mode(), draw:
-            pipe(**_arguments(pipe, size, steps))
+            pipe(**arguments(pipe, size, steps, inputs, first))
     except _Reached as reached:
         return reached.latents, draw.shapes
     except UnsupportedPipeline:
         raise
     except Exception as error:  # whatever another package raises
         text = f"{type(error).__name__}: {error}"[:_MESSAGE]
-        raise UnsupportedPipeline(
+        raise CallFailed(
             f"{type(pipe).__name__} cannot be run from a prompt alone: {text}"
         ) from None
     raise UnsupportedPipeline(f"{type(pipe).__name__} did not decode its latents")
 
 
-def _arguments(pipe: Any, size: Mapping[str, int], steps: int) -> dict[str, Any]:
-    """One sample, no guidance, no prompt, and nothing of a starting picture kept."""
-    blank = Image.new("RGB", (size["width"], size["height"]), "gray")
-    wanted = {
-        **size,
-        "prompt": "",
-        "num_inference_steps": steps,
-        "strength": 1.0,
-        "guidance_scale": 1.0,
-        "true_cfg_scale": 1.0,
-        "image": blank,
-        "mask_image": Image.new("L", blank.size, "white"),
-        "generator": torch.Generator().manual_seed(0),
-    }
-    parameters = inspect.signature(type(pipe).__call__).parameters
-    if not _required(parameters, "image") and "strength" not in parameters:
-        del wanted["image"], wanted["mask_image"]
-    scale = parameters.get("guidance_scale")
-    if _distilled(pipe) or (scale is not None and scale.default is None):
-        del wanted["guidance_scale"]
-    return {name: value for name, value in wanted.items() if name in parameters}
+def _last(scheduler: Any) -> Any:
+    """Its `step`; the last one of a loop leaves the call."""
+    steps, own = 0, scheduler.step
 
+    @functools.wraps(own)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        out = own(*args, **kwargs)
+        steps += 1
+        if steps == len(scheduler.timesteps):
+            steps = 0
+            raise _Reached(out[0] if isinstance(out, tuple) else out.prev_sample)
+        return out
 
-def _required(parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
-    found = parameters.get(name)
-    return found is not None and found.default is inspect.Parameter.empty
-
-
-def _distilled(pipe: Any) -> bool:
-    """Whether guidance is an input of the model, not a second evaluation."""
-    transformer = getattr(pipe, "transformer", None)
-    return bool(getattr(getattr(transformer, "config", None), "guidance_embeds", 0))
+    return step
 
 
 def _with(module: torch.nn.Module, name: str, function: Any) -> torch.nn.Module:
@@ -176,13 +204,22 @@ def _leave(latents: torch.Tensor, *_: Any, **__: Any) -> Any:
     raise _Reached(latents)
 
 
-def _nothing(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
-    """What an idle denoiser says of the first latents that it is given."""
-    given = [*args, *(kwargs.get(n) for n in ("hidden_states", "sample", "x"))]
-    first = next(a for a in given if isinstance(a, torch.Tensor | list))
-    zeros = (
-        [torch.zeros_like(each) for each in first]
-        if isinstance(first, list)
-        else torch.zeros_like(first)
-    )
-    return type("Output", (), {"sample": zeros})() if return_dict else (zeros,)
+def _nothing(module: torch.nn.Module) -> Any:
+    """The `forward` of an idle denoiser: zeros like the first latents it is given."""
+    config = getattr(module, "config", None)
+    inner, outer = (getattr(config, n, None) for n in ("in_channels", "out_channels"))
+
+    def zeros(latents: torch.Tensor) -> torch.Tensor:
+        shape = list(latents.shape)
+        channels = latents.ndim == 4 or (latents.ndim > 4 and shape[1] == inner)
+        if channels and isinstance(outer, int):
+            shape[1] = outer  # without a mask, with a variance
+        return latents.new_zeros(shape)
+
+    def forward(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
+        given = [*args, *(kwargs.get(n) for n in ("hidden_states", "sample", "x"))]
+        first = next(a for a in given if isinstance(a, torch.Tensor | list))
+        out = [*map(zeros, first)] if isinstance(first, list) else zeros(first)
+        return _Output(sample=out) if return_dict else (out,)
+
+    return forward

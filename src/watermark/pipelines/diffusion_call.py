@@ -64,13 +64,17 @@ class Codes:
 
 @dataclass
 class Call:
-    """What one call marks (`noise`, `latent`), and has marked so far."""
+    """What one call marks (`noise`, `latent`), and has marked so far.
+
+    `kept` is the share of the initial noise that reaches the output.
+    """
 
     codes: Codes
     noise: bool
     latent: bool
     own: frozenset[str] = frozenset()  # prepare methods that get the caller's latents
     weak: bool = False  # `noise` is weak beside `latent`: none may be drawn at all
+    kept: float = 1.0
     replaced: bool = False
     inside: bool = False
     too_small: tuple[int, ...] | None = None
@@ -125,6 +129,7 @@ class Call:
                     key_id=code.record.kid,
                     epoch=code.record.epoch,
                     mark_id=mark_id,
+                    coverage=self.kept if layer == "noise" else 1.0,
                     # A wide one is found again only where it is on file.
                     nonce=nonce.to_bytes(NONCE_BYTES, "little") * code.registry,
                 )

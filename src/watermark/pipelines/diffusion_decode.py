@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from watermark.invert.taps import AUTOENCODERS
 from watermark.pipelines.diffusion_call import ACTIVE
 
-_NAMES = ("vae", "movq", "vqgan")  # attributes of diffusers' pipelines
 _LOCK = threading.Lock()
 
 
@@ -35,7 +35,7 @@ _HOOKS: dict[int, _Hook] = {}
 
 def autoencoders(parts: list[Any]) -> list[Any]:
     """The autoencoders that turn final latents into the output."""
-    found = [getattr(part, name, None) for part in parts for name in _NAMES]
+    found = [getattr(part, name, None) for part in parts for name in AUTOENCODERS]
     unique = {id(vae): vae for vae in found if callable(getattr(vae, "decode", None))}
     return list(unique.values())
 

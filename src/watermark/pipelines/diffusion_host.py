@@ -17,6 +17,7 @@ from watermark.pipelines import diffusion_output as output_of
 from watermark.pipelines import diffusion_scheduler as scheduler_of
 from watermark.pipelines.base import Attachment, Layer, OnUnsupported
 from watermark.pipelines.diffusion_call import ACTIVE, Call, Codes
+from watermark.pipelines.diffusion_found import obstacle
 from watermark.pipelines.diffusion_latents import Policy, layout, no_draw, re_sign
 from watermark.pipelines.diffusion_power import Power, identity
 from watermark.record import Mark, Record
@@ -28,11 +29,15 @@ OWN = {"latents": "prepare_latents", "audio_latents": "prepare_audio_latents"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The layers of one call, or why it cannot be marked."""
+    """The layers of one call, or why it cannot be marked.
+
+    `kept` is the share of the initial noise that reaches the output, where it is small.
+    """
 
     noise: Layer
     latent: Layer
     refusal: str | None = None
+    kept: float = 1.0
 
 
 def parts_of(pipe: Any) -> list[Any]:
@@ -93,7 +98,11 @@ class Host:
         outlook = scheduler_of.outlook(schedulers, call)
         mixed = next(filter(None, map(scheduler_of.rearranged, last)), None)
         if mixed is not None:
-            outlook = scheduler_of.Outlook("low", mixed)
+            outlook = scheduler_of.Outlook("low", mixed, 0.0)
+        # What is marked for nobody to find is told, and `latent` takes its place.
+        unfound = obstacle(pipe, self.base)
+        if unfound is not None and outlook.power != "low":
+            outlook = scheduler_of.Outlook("unknown", unfound.reason)
         lacking = decode.unavailable(parts)
         off = self.no_noise or _replaced(call, self.policy)
         if self.layers is not None and "noise" not in self.layers:
@@ -101,8 +110,10 @@ class Host:
         weak = off or (outlook.reason if outlook.power == "low" else None)
 
         if self.layers is None:
-            wanted = weak is not None
-            why = f"noise alone would not do: {weak}" if wanted else "noise will do"
+            lost = unfound.reason if unfound is not None and unfound.encodes else None
+            wanted = (weak or lost) is not None
+            alone = "noise alone would not do"
+            why = f"{alone}: {weak or lost}" if wanted else "noise will do"
         else:
             wanted = "latent" in self.layers
             why = "layers= asks for it" if wanted else "layers= leaves it out"
@@ -119,7 +130,7 @@ class Host:
         refusal = None
         if not noise.on and not latent.on:
             refusal = f"{weak}, so this call would not be marked by 'noise' ({why})"
-        return Plan(noise, latent, refusal)
+        return Plan(noise, latent, refusal, outlook.kept)
 
     def status(self, pipe: Any) -> tuple[Layer, ...]:
         """The layers of the latest call; before any, of a call by defaults."""
@@ -166,7 +177,7 @@ class Host:
             return output
         own = frozenset(m for n, m in OWN.items() if call.get(n) is not None)
         weak = plan.latent.on and plan.noise.power == "low"
-        active = Call(self.codes, plan.noise.on, plan.latent.on, own, weak)
+        active = Call(self.codes, plan.noise.on, plan.latent.on, own, weak, plan.kept)
         with contextlib.ExitStack() as stack:
             stack.callback(ACTIVE.reset, ACTIVE.set(active))
             if active.latent:

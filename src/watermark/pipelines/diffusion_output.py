@@ -14,7 +14,7 @@ from watermark.assets import image as image_asset
 from watermark.errors import NotMarked
 from watermark.record import Kind
 
-_AUDIO_MODULES = ("audio", "ace_step", "music")
+_AUDIO_MODULES = ("audio", "ace_step", "music", "dance_diffusion")
 
 
 def samples(output: Any) -> Sequence[Any]:

@@ -56,6 +56,7 @@ _CONDITIONS: dict[str, Reason] = {
     "FlowMatchEulerDiscreteScheduler": _sampled,
     "FlowMatchHeunDiscreteScheduler": _churn,
     "LTXEulerAncestralRFScheduler": _ratio,
+    "KarrasVeScheduler": _churn,  # in add_noise_to_input, not in step
 }
 
 # Their noise comes from an object of another library, which no code of theirs shows.
@@ -68,10 +69,18 @@ def _sampler(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What to expect of `noise` in one call, and why."""
+    """What to expect of `noise` in one call, and why.
+
+    Attributes:
+        power: of detection.
+        reason: why that much.
+        kept: share of the initial noise in what sampling ends in, by norm; 0 where
+            fresh noise covers it, and what is left of it cannot be told.
+    """
 
     power: Power
     reason: str
+    kept: float = 1.0
 
 
 def outlook(schedulers: Iterable[Any], call: Mapping[str, Any]) -> Outlook:
@@ -85,15 +94,16 @@ def outlook(schedulers: Iterable[Any], call: Mapping[str, Any]) -> Outlook:
     for scheduler in known:
         reason = stochastic(scheduler, call)
         if reason is not None:
-            return Outlook("low", reason)
+            return Outlook("low", reason, 0.0)
     if call.get("denoising_start") is not None:
-        return Outlook("low", "denoising_start= goes on from the latents it is given")
+        goes_on = "denoising_start= goes on from the latents it is given"
+        return Outlook("low", goes_on, 0.0)
     strength = call.get("strength")
     if isinstance(strength, int | float) and known:
         kept = min(share(scheduler, float(strength)) for scheduler in known)
         about = f"strength={strength:g} starts from {kept:.0%} noise (by norm)"
         if kept < ENOUGH:
-            return Outlook("low", f"{about}, expected at least {ENOUGH:.0%}")
+            return Outlook("low", f"{about}, expected at least {ENOUGH:.0%}", kept)
         if call.get("mask_image") is not None:
             return Outlook("unknown", f"{about}, but only inside the mask")
         return Outlook("high", about)

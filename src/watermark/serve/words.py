@@ -38,10 +38,11 @@ REASONS = {
     "no-pipeline": "Some marks can be seen only with the model that made the picture, "
     "which is not here.",
     "no-detector": "There is no detector here for marks in this kind of content.",
+    "first-frame": "The picture moves, and only its first frame was looked at.",
     "many-records": "The mark leads to more records than can be told apart here.",
     "no-registry": "Some keys have nonces on file, of which none are here.",
     "unreadable": "It cannot be read: a damaged file, or a type not known here.",
-    "not-invertible": "The model cannot look at a picture of this size.",
+    "not-invertible": "The model cannot be run backwards for this content.",
     "too-small": "It is small: the whole, or a larger copy, may hold a mark that this "
     "part does not.",
     "untrusted-signer": "Its manifest is signed by somebody whom nobody here vouches "

@@ -14,6 +14,7 @@ from watermark.report import Evidence, Reason, Report
 from watermark.verification.audio import audio_marks
 from watermark.verification.image import image_marks
 from watermark.verification.label import read_label
+from watermark.verification.latents import latents_marks
 from watermark.verification.ledger import content_digests as content_digests
 from watermark.verification.ledger import look_up
 from watermark.verification.manifest import bare, read_manifest
@@ -23,6 +24,7 @@ from watermark.verification.setting import Inverter as Inverter
 from watermark.verification.setting import Setting as Setting
 from watermark.verification.text import text_marks
 from watermark.verification.verdict import judge
+from watermark.verification.video import film_marks
 
 
 def verify(asset: Asset, setting: Setting) -> Report:
@@ -62,6 +64,10 @@ def _look(asset: Asset, setting: Setting, found: Findings) -> None:
         image_marks(asset, setting, found)
     elif asset.kind == "audio":
         audio_marks(asset, setting, found)
+    elif asset.kind == "video":
+        film_marks(asset, setting, found)
+    elif asset.kind == "latents":
+        latents_marks(asset, setting, found)
     else:
         found.open.append(
             Reason("no-detector", f"no detector for the marks of {asset.kind} yet")

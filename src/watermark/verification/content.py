@@ -47,7 +47,16 @@ def compare(
     mark id twice), a note says that it was not compared.
     """
     kept = {r.fingerprint for r in records if r.fingerprint}
-    if asset.kind != "image" or not records:
+    if asset.kind not in ("image", "video", "latents") or not records:
+        return
+    if asset.kind != "image":
+        found.notes.append(
+            Reason(
+                "content-not-compared",
+                "only a picture can be held against what its record knows: whether "
+                f"this {asset.kind} is what the mark was made for was not looked at",
+            )
+        )
         return
     if not kept:
         found.notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from watermark.detectors.base import Score
 from watermark.detectors.signs import Registry
 from watermark.errors import UnsupportedPipeline
 from watermark.keys import KeyRecord
-from watermark.report import Reason
+from watermark.report import Cells, Reason
 from watermark.schemes import latent, noise, pixel
 from watermark.schemes.signs import SignCode
 from watermark.verification.geometry import (
@@ -35,41 +35,81 @@ from watermark.verification.setting import (
     Setting,
     StartingInverter,
 )
+from watermark.verification.where import cells
 
 KEPT = 32  # codes: 3 MB each for latents of 262,144 numbers
 
 
+class Seen(NamedTuple):
+    """What a look at one key record saw.
+
+    Attributes:
+        score: of the mark.
+        frame: the picture as it lay when it was marked, if the mark is here; None where
+            a mark tells nothing of that.
+        told: what was looked at, where the look's name does not say all.
+        where: of a mark id, if the mark is here, the map of the picture or film; None
+            where the scheme tells nothing of that.
+    """
+
+    score: Score
+    frame: Candidate | None = None
+    told: str = ""
+    where: Callable[[bytes], tuple[Cells, Cells]] | None = None
+
+
 class Look(NamedTuple):
-    """One look at a picture.
+    """One look at a picture or a film.
 
     Attributes:
         name: what was looked at.
         share: of the error budget.
-        score: of a key record, and the picture as it lay when it was marked, if the
-            mark is here; None where a mark tells nothing of that.
+        score: of a key record.
         changed: whether the picture was turned, cut or resized before.
     """
 
     name: str
     share: float
-    score: Callable[[KeyRecord], tuple[Score, Candidate | None]]
+    score: Callable[[KeyRecord], Seen]
     changed: bool = False
 
 
+Content = TypeVar("Content")
 # The nonces on file of each registry's key record, by its `test`.
 Files = Mapping[tuple[Any, ...], Registry]
 # The code of a key record for arrays of one shape.
 Codes = Callable[[KeyRecord, tuple[int, ...]], SignCode]
 # The looks of one layer, made one after the other until one decides; and why some of
 # them could not be made.
-Layer = Callable[[Pixels, Setting, Files], Iterator[Look | Reason]]
+Layer = Callable[[Content, Setting, Files], Iterator[Look | Reason]]
 
 
 def _noise(pixels: Pixels, setting: Setting, files: Files) -> Iterator[Look | Reason]:
     """The initial noise, by inverting the pipeline: more and more steps."""
     inverter = setting.inverter
     assert inverter is not None
-    codes = _kept(noise.Code)
+    codes = kept(noise.Code)
+    for name, share, _, estimate in inverted(pixels, setting):
+        score = _of(estimate, whole(name, pixels), codes, files)
+        yield Look(name, share, score)
+
+    def look(picture: Pixels) -> NDArray[np.float32]:
+        return inverter.noise(picture, steps=GEOMETRY_STEPS)
+
+    yield from _changed(pixels, setting, estimate.shape, look, codes, files)
+
+
+def inverted(
+    pixels: Pixels, setting: Setting
+) -> Iterator[tuple[str, float, float, NDArray[np.float32]]]:
+    """(name, share, start, estimate of the initial noise): more and more steps.
+
+    Args:
+        pixels: of a picture, or the frames of a film.
+        setting: whose pipeline is inverted.
+    """
+    inverter = setting.inverter
+    assert inverter is not None
     starts: Sequence[float] = (1.0,)
     if isinstance(inverter, StartingInverter):
         starts = inverter.starts
@@ -80,16 +120,10 @@ def _noise(pixels: Pixels, setting: Setting, files: Files) -> Iterator[Look | Re
             else:
                 estimate = inverter.noise(pixels, steps=steps)
             name = f"{steps} steps" + f" from {start:g}" * (start < 1)
-            score = _of(estimate, whole(name, pixels), codes, files)
-            yield Look(name, share / len(starts), score)
-
-    def look(picture: Pixels) -> NDArray[np.float32]:
-        return inverter.noise(picture, steps=GEOMETRY_STEPS)
-
-    yield from _changed(pixels, setting, estimate.shape, look, codes, files)
+            yield name, share / len(starts), start, estimate
 
 
-def _kept(make: Codes) -> Codes:
+def kept(make: Codes) -> Codes:
     """Codes that are made once, `KEPT` at a time: most looks are of one shape."""
     made: dict[tuple[Any, ...], SignCode] = {}
 
@@ -109,17 +143,23 @@ def _of(
     candidate: Candidate,
     codes: Codes,
     files: Files,
-) -> Callable[[KeyRecord], tuple[Score, Candidate]]:
+) -> Callable[[KeyRecord], Seen]:
     """The test of what was seen in a candidate, at each of its places."""
 
-    def score(record: KeyRecord) -> tuple[Score, Candidate]:
+    def score(record: KeyRecord) -> Seen:
+        code = codes(record, seen.shape)
         best, place = places.score(
             lambda index: candidate.masked(seen, index),
             len(candidate.places),
-            codes(record, seen.shape),
+            code,
             files.get(record.test),
         )
-        return best, candidate.at(place)
+
+        def where(mark_id: bytes) -> tuple[Cells, Cells]:
+            return cells(candidate.masked(seen, place), code, best.nonce, mark_id)
+
+        frame = candidate.at(place)
+        return Seen(best, frame, frame.told(), where)
 
     return score
 
@@ -129,7 +169,7 @@ def _latent(pixels: Pixels, setting: Setting, files: Files) -> Iterator[Look | R
     encoder = setting.inverter
     if not isinstance(encoder, Encoder):
         raise UnsupportedPipeline("this inverter encodes no pictures")
-    codes = _kept(latent.Code)
+    codes = kept(latent.Code)
     share = 1 - GEOMETRY.get(setting.effort, 0.0)
     white = latent.whiten(encoder.latents(pixels))
     score = _of(white, whole("encoded", pixels), codes, files)
@@ -146,12 +186,12 @@ def _pixel(pixels: Pixels, setting: Setting, files: Files) -> Iterator[Look]:
     share = GEOMETRY.get(setting.effort, 0.0)
     yield Look(
         *("as it is", 1 - share),
-        lambda r: (pixel_detector.score(pixels, pixel.Code(r)), None),
+        lambda r: Seen(pixel_detector.score(pixels, pixel.Code(r))),
     )
     if share:
         yield Look(
             *("turned back", share),
-            lambda r: (pixel_detector.turned(pixels, pixel.Code(r)), None),
+            lambda r: Seen(pixel_detector.turned(pixels, pixel.Code(r))),
             changed=True,
         )
 
@@ -209,7 +249,7 @@ def _changed(
 
 
 # In the order in which they are looked at: what is cheap comes first.
-LAYERS: dict[str, Layer] = {"pixel": _pixel, "latent": _latent, "noise": _noise}
+LAYERS: dict[str, Layer[Pixels]] = {"pixel": _pixel, "latent": _latent, "noise": _noise}
 NEEDS_PIPELINE = {
     "latent": "a mark in the latents is read with the pipeline's autoencoder: name the "
     "pipeline that could have made this",

@@ -18,7 +18,7 @@ def read_manifest(
     asset: Asset, setting: Setting, found: Findings
 ) -> ManifestResult | None:
     """Read and judge the manifest, if this asset can hold one."""
-    if asset.picture is not None:
+    if asset.in_memory:
         found.open.append(
             Reason("pixels-only", "pixels hold no manifest: pass the file itself")
         )
