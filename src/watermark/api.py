@@ -226,7 +226,9 @@ class Watermark:
 
         Args:
             asset: text, bytes, a path, a PIL image or Audio.
-            record: the record to publish under, where it cannot be found.
+            record: the record to publish under, where it cannot be found. It is taken
+                at its word: that this file is what it tells of is not tested where
+                nothing here reads the file, as for video.
             carrier: how a text carries its manifest: ``"sidecar"``, a file beside it
                 (default); ``"wrapper"``, invisible characters at its end;
                 ``"structured"``, a comment or front matter; ``"html"``, in the head.
