@@ -81,9 +81,12 @@ def test_an_interrupt_ends_all_at_once_and_only_one_speaks(tmp_path: Path) -> No
     script.write_text(
         textwrap.dedent(
             """
-            import sys, time
+            import signal, sys, time
             from functools import partial
             from benchmarks.processes import spread
+
+            # Who is started in the background by a shell ignores it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
             def sleeping():
                 return partial(sleep, 300)

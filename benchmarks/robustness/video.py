@@ -50,6 +50,7 @@ class VideoSuite(Marks):
                 "code": code_version(
                     (frames, signs, noise, pixel, kernels, verification),
                     *("attacks/video.py", "robustness/video.py"),
+                    "diffusion/pixel.py",
                 ),
                 "shown": {
                     "latents": "x".join(map(str, SHAPE)),
