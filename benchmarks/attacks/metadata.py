@@ -28,14 +28,10 @@ def resaved(data: bytes, rng: Rng) -> bytes:
 
 
 def flipped(data: bytes, rng: Rng, bits: float) -> bytes:
-    """Some bits turned over, anywhere in the file but the first KiB or less.
-
-    Places are counted from the end, and in whole KiB of files: a signature whose length
-    is a byte more, before them, moves none of them.
-    """
+    """Some bits turned over, anywhere in the file."""
     out = bytearray(data)
-    for place in rng.integers(8 * max(1, len(out) >> 10 << 10), size=round(bits)):
-        out[-1 - (place >> 3)] ^= 1 << (place & 7)
+    for place in rng.integers(8 * len(out), size=round(bits)):
+        out[place >> 3] ^= 1 << (place & 7)
     return bytes(out)
 
 

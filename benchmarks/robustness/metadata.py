@@ -7,6 +7,7 @@ trusted while its pixels are not those that were signed.
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import tempfile
 import warnings
@@ -24,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.attacks import metadata as attacks
 from benchmarks.attacks import untouched
 from benchmarks.journal import code_version
-from benchmarks.options import Options
+from benchmarks.options import Options, seeded_key
 from benchmarks.rates import Clustered, Rate
 from benchmarks.report import Cell, Part, Table, Target
 from benchmarks.robustness.spec import Row, Spec
@@ -141,8 +142,8 @@ class MetadataWorker:
         self.options = options
         root = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
-        self.home = Watermark.create(root / "acme", provider="Acme")
-        self.attacker = Watermark.create(root / "other", provider="Mallory")
+        self.home = _home(root / "acme", "Acme", options.seed)
+        self.attacker = _home(root / "other", "Mallory", options.seed)
 
     def sample(self, subject: str, index: int) -> Row:
         """One file and what becomes of it."""
@@ -188,6 +189,17 @@ class MetadataWorker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it puts no mark in
             return self.attacker.embed(data, mark=False).data
+
+
+def _home(folder: Path, provider: str, seed: int) -> Watermark:
+    """A new home with the key that `seed` gives: its marks are the same every time."""
+    Watermark.create(folder, provider=provider)
+    key, ring = seeded_key("metadata", seed, provider), folder / "keys" / "ring.json"
+    listed = json.loads(ring.read_text())
+    listed["keys"][0]["kid"] = key.kid
+    ring.write_text(json.dumps(listed))
+    key.save(folder / "keys" / f"{key.kid}.json")
+    return Watermark.open(folder)
 
 
 def _picture(rng: np.random.Generator) -> Image.Image:
