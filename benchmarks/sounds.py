@@ -16,6 +16,11 @@ EACH = 5  # pieces of one recording, at most
 LOUD = 0.005  # root mean square of a piece that is no silence
 
 
+def files(folder: Path) -> list[Path]:
+    """The recordings in a folder, in an order that does not depend on the disk."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
 def recordings(folder: Path, seconds: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Pieces of the recordings in a folder: names, and mono at 16 kHz.
 
@@ -23,7 +28,7 @@ def recordings(folder: Path, seconds: int) -> Iterator[tuple[str, NDArray[np.flo
     """
     import soundfile
 
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in files(folder):
         try:
             read, rate = soundfile.read(path, always_2d=True)
         except soundfile.LibsndfileError:

@@ -248,6 +248,23 @@ def judged(w: Weights, code: SignCode, of: Candidates, tests: int = 1) -> Score:
     )
 
 
+def ln_mark_id(w: Weights, code: SignCode, nonce: int, mark_id: bytes) -> float:
+    """Ln of the bound for a mark id alone, its nonce found by the pilot.
+
+    The signs that carry the id are independent of the pilot's, so this tells ids on
+    file apart where no id could be read: each that is tried is a hypothesis.
+
+    Args:
+        w: as for `score`.
+        code: of the key record.
+        nonce: of the mark.
+        mark_id: 8 bytes, chosen without `w`.
+    """
+    data = w[code.data]
+    carried = code.data_signs(nonce) * code.coded(mark_id)
+    return ln_tail(int(np.sum(data * carried, dtype=np.int64)), data)
+
+
 def _ln_rivals(
     data: Weights,
     code: SignCode,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.affine import Affine
 from tests.pipelines import tiny
 from watermark.api import Watermark
 from watermark.detectors import noise as detector
+from watermark.detectors import signs
 from watermark.detectors.signs import Registry
 from watermark.errors import InvalidSignal
 from watermark.keys import Key, KeyRecord
@@ -315,6 +317,65 @@ def test_a_hundred_thousand_nonces_are_twelve_bytes_each() -> None:
     assert found.nonce == int.from_bytes(mine.nonce, "little")
 
 
+# --- marks found without a file, read with one ---------------------------------------
+
+
+def faint_and_blind(record: KeyRecord) -> tuple[Image.Image, Mark]:
+    """A picture whose mark is found, and whose likeliest id is a wrong one."""
+    made, mine = marked(record, 1)
+    other = np.random.default_rng(101).standard_normal(Affine.shape)
+    picture = Affine().picture(0.23 * made + np.sqrt(1 - 0.23**2) * other)
+    code = noise.Code(record, Affine.shape)
+    seen = detector.score(Affine().noise(np.asarray(picture), steps=1), code)
+    assert seen.ln_p + math.log(2 * seen.hypotheses) < math.log(1e-6)
+    assert seen.decoded != mine.mark_id
+    return picture, mine
+
+
+def blind(seed: int) -> KeyRecord:
+    return SCHEMES["noise"].record(Key(np.random.default_rng(seed).bytes(32)))
+
+
+@pytest.mark.parametrize("filed", ["its own", "another's", "none", "of another scheme"])
+def test_a_blind_mark_too_faint_to_read_leads_to_the_record_with_its_nonce(
+    w: Watermark, filed: str
+) -> None:
+    record = blind(20)
+    picture, mine = faint_and_blind(record)
+    others = [replace(mine, mark_id=bytes([n] * 8)) for n in range(3)]
+    files = {
+        "its own": [others[0], mine, *others[1:]],
+        "another's": others,
+        "none": [],
+        "of another scheme": [replace(mine, scheme="latent")],
+    }
+    home = Watermark.create(Path(w.home.path).parent / filed, provider="Acme")
+    ids = on_file(home, *files[filed])
+    report = home.verify(picture, pipeline=Affine(), keys=record)
+
+    assert report.verdict == Verdict.MARKED
+    own = filed == "its own"
+    assert noise_evidence(report).payload == (mine.mark_id if own else None)
+    assert report.record_ids == ((ids[1],) if own else ())
+    assert ("too faint" in str(report.reasons)) == (not own)
+
+
+def test_mark_ids_that_were_not_given_agree_no_better_than_their_p_value() -> None:
+    """Of a picture with the mark itself: the pilot agrees, another id must not."""
+    rng = np.random.default_rng(21)
+    trials, below = 600, {0.1: 0, 0.01: 0}
+    for _ in range(trials):
+        record = SCHEMES["noise"].record(Key(rng.bytes(32)), nonce_bits=6)
+        code = noise.Code(record, (4, 16, 16))
+        z = rng.standard_normal(code.shape).astype(np.float32)
+        made, nonce, _ = noise.mark(z, code)
+        p = math.exp(signs.ln_mark_id(signs.weights(made), code, nonce, rng.bytes(8)))
+        for level in below:
+            below[level] += p <= level
+    for level, count in below.items():
+        assert binom.sf(count - 1, trials, level) > 1e-3, (level, count)
+
+
 # --- pipelines -----------------------------------------------------------------------
 
 
@@ -337,14 +398,16 @@ def test_an_attached_pipeline_puts_its_nonces_on_file(w: Watermark) -> None:
         assert row.record.record_id == record.record_id
 
 
-def test_a_blind_mark_has_no_nonce_on_file(w: Watermark) -> None:
+def test_a_blind_mark_has_its_nonce_on_file_as_well(w: Watermark) -> None:
     pipe = tiny.stable_diffusion()
     with w.attach(pipe) as attachment:
         pipe("a photo", height=64, width=64, num_inference_steps=1)
     (mark,) = attachment.records[0].marks
 
-    assert mark.nonce == b""
-    assert "nonce" not in mark.to_dict()
+    assert len(mark.nonce) == 12
+    assert int.from_bytes(mark.nonce, "little") < 1 << 20
+    (row,) = w.home.ledger.by_binding(mark.nonce_binding, mark.nonce)
+    assert row.record.record_id == attachment.records[0].record_id
 
 
 @pytest.mark.models

@@ -9,7 +9,7 @@ Removing a mark is what this folder is for, and why none of it is in the package
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -82,6 +82,18 @@ def named(attacks: Iterable[Attack[T]]) -> dict[str, Attack[T]]:
             raise ValueError(f"two attacks have the name {attack.name!r}")
         table[attack.name] = attack
     return table
+
+
+def thinned(table: Mapping[str, Attack[T]]) -> dict[str, Attack[T]]:
+    """Of each family the ends of its range and the middle; of two the last one."""
+    families: dict[str, list[str]] = {}
+    for name, attack in table.items():
+        families.setdefault(attack.family, []).append(name)
+    kept: set[str] = set()
+    for names in families.values():
+        few = len(names) < 3
+        kept |= {names[-1]} if few else {names[0], names[len(names) // 2], names[-1]}
+    return {name: attack for name, attack in table.items() if name in kept}
 
 
 def untouched(thing: T, rng: np.random.Generator) -> T:

@@ -18,7 +18,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,7 @@ def write(folder: Path, results: Sequence[Mapping[str, Any]], options: Options) 
         name, parameters = data["name"], data["parameters"]
         if data["skipped"]:
             continue
-        head = {"machine": data["machine"], "commit": commit(), **parameters}
+        head = {"machine": data["machine"], "commit": data["commit"], **parameters}
         path = _rows_file(options.work, name, parameters["rows"])
         target = folder / f"{name}.jsonl"
         with target.open("w", encoding="utf-8") as out, path.open() as rows:
@@ -199,18 +198,3 @@ def _keep(
 
 def _rows_file(work: Path, title: str, name: str) -> Path:
     return work / f"{title}-{name}.rows"
-
-
-def commit() -> str:
-    """The checkout's commit, "-dirty" where files were changed, or "" outside one."""
-    folder = Path(__file__).parent
-    command = [
-        *("git", "-C", str(folder), "describe", "--always", "--dirty"),
-        *("--abbrev=40", "--exclude", "*"),
-    ]
-    try:
-        return subprocess.run(
-            command, capture_output=True, check=True, text=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

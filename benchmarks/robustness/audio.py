@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -12,8 +13,8 @@ from benchmarks.attacks import audio as attacks
 from benchmarks.journal import code_version
 from benchmarks.options import Options, seeded_key
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, each, generator, kept
-from benchmarks.sounds import RATE, music, recordings
+from benchmarks.robustness.suite import Marks, each, few, generator, kept
+from benchmarks.sounds import RATE, files, music, recordings
 from watermark import kernels
 from watermark.detectors import signs
 from watermark.detectors import wave as detector
@@ -28,7 +29,7 @@ class AudioSuite(Marks):
 
     def spec(self, options: Options) -> Spec:
         """One scheme; no peer is at hand whose weights travel with its package."""
-        table = attacks.table()
+        table = few(attacks.table(), options)
         source = "recordings" if _recorded(options) else "music made on the spot"
         return Spec(
             name="audio",
@@ -42,6 +43,7 @@ class AudioSuite(Marks):
                     (detector, signs, wave, kernels),
                     *("sounds.py", "attacks/audio.py", "robustness/audio.py"),
                 ),
+                "recordings": _digest(options),
                 "shown": {"seconds": SECONDS, "sounds": source},
             },
             payloads=frozenset({"wave"}),
@@ -57,12 +59,24 @@ def _recorded(options: Options) -> bool:
     return options.data is not None and (options.data / "audio").is_dir()
 
 
+def _digest(options: Options) -> str:
+    """Of the recordings, and of what reads, packs and unpacks them; "" of none."""
+    digest = hashlib.sha256()
+    if options.data is None or not _recorded(options):
+        return ""
+    for path in files(options.data / "audio"):
+        digest.update(path.relative_to(options.data).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 class AudioWorker:
     """Marks, attacks and listens."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.attacks = kept(attacks.table(), options)
+        self.every = attacks.table()
+        self.attacks = kept(few(self.every, options), options)
         self.sounds: list[Any] = []
         if options.data is not None and _recorded(options):
             self.sounds = list(recordings(options.data / "audio", SECONDS))

@@ -24,6 +24,7 @@ from benchmarks.journal import code_version
 from benchmarks.options import Options, weights_sha256
 from benchmarks.report import Part
 from benchmarks.robustness import fitted
+from benchmarks.robustness.image_marks import EVERY as UNDER
 from benchmarks.robustness.image_marks import (
     CARRIERS,
     DWT,
@@ -44,7 +45,7 @@ from benchmarks.robustness.image_studio import (
     surrogate,
 )
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, each, generator, kept, lost
+from benchmarks.robustness.suite import Marks, each, few, generator, kept, lost
 from benchmarks.robustness.unmarked import UNMARKED, with_table
 from watermark import invert, pipelines, verification
 
@@ -107,7 +108,10 @@ class ImageSuite(Marks):
                 "without the key: another one for each picture.",
                 f"{UNMARKED}: under keys of `noise`, of `latent` and of `pixel`, the "
                 "last two in turn; a table has it under the keys of all. Its feature "
-                "distance is that of two unmarked pictures of different draws.",
+                "distance is that of two unmarked pictures of different draws."
+                + f" One sample of {EVERY} is measured." * (not options.full),
+                "Without the key: after one attack of "
+                f"{UNDER}, in turn; of {UNMARKED} and of what is fitted after all.",
                 f"{SEARCHED}: `noise` where the picture was moved, by the search of "
                 f"effort thorough, on one sample of {EVERY}.",
                 f"{SHADING}: with its nonce frozen, so that all pictures share one "
@@ -204,21 +208,22 @@ def _tested(
 
 
 def _listed(options: Options, other: object) -> dict[str, Attack[Pixels]]:
-    """Every attack, for their names alone."""
+    """Every attack of such a run, for their names alone."""
     nothing = np.zeros(0)
-    return {
+    table = {
         **attacks.table(pipe=object(), surrogate=other),
         **forgery.averages(
             lambda count: nothing, lambda: nothing.astype(np.uint8), _counts(options)
         ),
         **forgery.table(object(), PROMPTS, 1, other),
     }
+    return few(table, options)
 
 
 def _counts(options: Options) -> tuple[int, ...]:
     """Of pictures that are averaged: many take minutes to make for every scheme."""
-    few = tuple(n for n in forgery.AVERAGED if n <= forgery.ADDED)
-    return forgery.AVERAGED if options.full else few
+    cheap = tuple(n for n in forgery.AVERAGED if n <= forgery.ADDED)
+    return forgery.AVERAGED if options.full else cheap
 
 
 class ImageWorker:
@@ -226,13 +231,16 @@ class ImageWorker:
 
     Attributes:
         attacks: those that need one picture alone.
+        seldom: subjects of which one sample of `EVERY` is measured.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.seldom = (SEARCHED,) if options.full else (SEARCHED, UNMARKED)
         self.studio = studio = Studio(options)
         vae = studio.surrogate
-        self.attacks = kept(attacks.table(studio.pipe, studio.steps, vae), options)
+        table = attacks.table(studio.pipe, studio.steps, vae)
+        self.attacks = kept(few(table, options), options)
         stand_in = forgery.with_vae(studio.pipe, vae) if vae is not None else None
         self.forgeries = forgery.table(studio.pipe, PROMPTS, studio.steps, stand_in)
         self._subject = functools.cache(lambda name: SUBJECTS[name](studio))
@@ -240,7 +248,7 @@ class ImageWorker:
 
     def sample(self, subject: str, index: int) -> Row:
         """One picture and what becomes of it."""
-        if subject == SEARCHED and index % EVERY:
+        if index % EVERY and subject in self.seldom:
             return {"attacks": {}, "quality": {}}
         scheme: Subject = self._subject(subject)
         ((picture, told),) = scheme.mark([index])
@@ -286,7 +294,7 @@ class ImageWorker:
             ),
             **(self.forgeries if subject in NOISE and not index % EVERY else {}),
         }
-        return kept(table, self.options)
+        return kept(few(table, self.options), self.options)
 
     def _averaged(self, subject: str) -> dict[int, NDArray[np.float64]]:
         counts = {*_counts(self.options), forgery.ADDED}

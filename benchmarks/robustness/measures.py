@@ -62,6 +62,11 @@ def qualities(rows: Rows) -> list[str]:
 def mean(rows: Iterable[Row], name: str) -> float | None:
     """Of a quality: geometric of a perplexity, which is the exp of the mean loss."""
     seen = [row["quality"][name] for row in rows if name in row["quality"]]
-    if not seen:
-        return None
-    return (statistics.geometric_mean if name in GEOMETRIC else statistics.fmean)(seen)
+    return average(name, seen) if seen else None
+
+
+def average(name: str, values: Sequence[float]) -> float:
+    """The mean of a quality by its name, as in `mean`."""
+    return (statistics.geometric_mean if name in GEOMETRIC else statistics.fmean)(
+        values
+    )

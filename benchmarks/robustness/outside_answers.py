@@ -25,7 +25,7 @@ def opened(names: dict[str, Any], toolkit: Any) -> dict[str, Any]:
         try:
             toolkit.scheme(name, 1)
             schemes[name] = None
-        except Exception as error:
+        except Exception as error:  # whatever a package raises is why it is not there
             schemes[name] = said(error)
     return {"versions": {n: version(n) for n in names["PACKAGES"]}, "schemes": schemes}
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.stats import norm
 
@@ -99,12 +98,10 @@ def text_prompt(index: int) -> str:
     return PROMPTS[index % len(PROMPTS)]
 
 
-@torch.inference_mode()
 def text_quality(worker: Any, marked: str) -> dict[str, float]:
-    """Perplexity under the unmarked model, of the text tokenised again."""
-    row = torch.tensor([worker.language.reader.encode(marked)])
-    loss = worker.language.model(row, labels=row).loss
-    return {"perplexity": math.exp(float(loss))}
+    """As in the text suite, of the text tokenised again."""
+    quality: dict[str, float] = worker.quality(worker.language.reader.encode(marked))
+    return quality
 
 
 def generated(options: Options) -> dict[str, Any]:

@@ -57,10 +57,11 @@ def run(
 
 
 def identity(spec: Spec, options: Options) -> dict[str, Any]:
-    """What decides the rows: what the suite says, the package, the seed, versions."""
+    """What decides the rows: the suite and its attacks, package, seed, versions."""
     return {
         **spec.identity,
         "suite": spec.name,
+        "attacks": sorted(spec.attacks),  # codecs come and go; rows shall be whole
         "seed": options.seed,
         "package": code_version((watermark,), *SHARED),
         "versions": {**machine()["versions"], "pillow": PIL.__version__},

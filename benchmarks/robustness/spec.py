@@ -5,8 +5,9 @@ A row is one sample of one subject, a scheme of ours or a peer::
     {"attacks": {name: {"log10_p": -31.2, "exact": true, "null": -0.1}},
      "quality": {"perplexity": 14.1}}
 
-``exact`` says whether the payload came out right (null: it carries none), ``null`` is
-log10 p of the same thing under a key that did not mark it. An attack that makes no
+``exact`` says whether the payload came out right (null: it carries none), ``told``
+whether any was told, right or wrong, and ``null`` is log10 p of the same thing under a
+key that did not mark it; rows may lack these two. An attack that makes no
 sense for a subject is not in its rows. One that raises, or whose result cannot be
 judged, finds nothing: ``{"log10_p": 0.0, "exact": false, "failed": "why"}``, again with
 null for what carries no payload. A peer that fails is ``{"failed": "why"}``.

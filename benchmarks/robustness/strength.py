@@ -13,7 +13,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from benchmarks.attacks import Attack
+from benchmarks.attacks import audio as audio_attacks
+from benchmarks.attacks import image as image_attacks
+from benchmarks.attacks import text as text_attacks
 from benchmarks.journal import code_version
 from benchmarks.options import Options
 from benchmarks.report import Part
@@ -85,6 +90,11 @@ class StrengthSuite(Marks):
     def spec(self, options: Options) -> Spec:
         """What the suites of the media say, for these attacks."""
         parts = {medium: suite.spec(options) for medium, suite in SUITES.items()}
+        tables: dict[str, Mapping[str, Attack[Any]]] = {
+            "text": text_attacks.table(text_attacks.Sources.of([])),
+            "image": image_attacks.table(),
+            "audio": audio_attacks.table(),
+        }
         shown = {
             f"{medium}, {name}": value
             for medium, part in parts.items()
@@ -95,10 +105,10 @@ class StrengthSuite(Marks):
             schemes=tuple(SUBJECTS),
             unavailable={},
             attacks={
-                name: parts[medium].attacks[name]
-                for medium, names in ATTACKS.items()
-                for name in names
-                if name in parts[medium].attacks  # codecs may be missing
+                name: (table[name].family, table[name].strength)
+                for medium, table in tables.items()
+                for name in ATTACKS[medium]
+                if name in table  # codecs may be missing
             },
             variant="-".join(filter(None, (part.variant for part in parts.values()))),
             identity={
@@ -115,8 +125,8 @@ class StrengthSuite(Marks):
                 "worst case, by default that of one pair in 16. The test tries all.",
                 "Pictures and sounds, and their measures: as in their own suites, but "
                 f"{SECONDS} seconds of a sound.",
-                "Attacks of one sample are not independent: intervals of all attacks "
-                "together are too narrow.",
+                "Attacks on one sample belong together: intervals of all attacks "
+                "together allow for it. Perplexity: geometric means.",
             ),
         )
 

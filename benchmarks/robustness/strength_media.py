@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.attacks import Attack
 from benchmarks.attacks import image as image_attacks
@@ -27,8 +28,9 @@ from benchmarks.robustness.image_marks import InLatents, InPixels, Made
 from benchmarks.robustness.image_marks import _judged as _marks
 from benchmarks.robustness.image_studio import KEPT, Pixels, Studio
 from benchmarks.robustness.image_studio import PROMPTS as PICTURES
+from benchmarks.robustness.measures import average
 from benchmarks.robustness.spec import Row
-from benchmarks.robustness.suite import generator, kept
+from benchmarks.robustness.suite import each, generator, kept
 from benchmarks.robustness.text import SAMPLING, TextWorker, _judged
 from benchmarks.sounds import RATE
 from watermark.detectors import pixel as pixel_detector
@@ -104,15 +106,20 @@ def _attacked(
     sweep: Sweep,
     index: int,
     options: Options,
-) -> dict[str, T]:
-    """What the attacks leave; they draw the same for every strength."""
-    return {
-        name: table[name].change(
-            thing, generator(options, "strength", sweep.scheme, index, name)
-        )
-        for name in ATTACKS[sweep.medium]
-        if name in table
-    }
+    judge: Callable[[str, T], Row],
+    exact: bool | None = None,
+) -> dict[str, Row]:
+    """What is judged of what each attack leaves; it draws the same for every strength.
+
+    `exact` as in `each`.
+    """
+    chosen = kept({n: table[n] for n in ATTACKS[sweep.medium] if n in table}, options)
+
+    def measure(name: str) -> Row:
+        rng = generator(options, "strength", sweep.scheme, index, name)
+        return judge(name, chosen[name].change(thing, rng))
+
+    return each(chosen, measure, exact)
 
 
 def _keys(options: Options, *place: object) -> tuple[Key, Key]:
@@ -145,14 +152,14 @@ class Texts(TextWorker):
         one = {n: 0 for n in ours.parameters if n == "nonce_bits"}
         marking = replace(ours, parameters={**ours.parameters, **one})
         text, quality = self._drawn(index, record=marking)
-        changed = _attacked(text, self.attacks, sweep, index, self.options)
-        found = {
-            name: {
+
+        def judge(name: str, seen: str) -> Row:
+            return {
                 "log10_p": self._log10_p(seen, ours),
                 "null": self._log10_p(seen, other),
             }
-            for name, seen in changed.items()
-        }
+
+        found = _attacked(text, self.every, sweep, index, self.options, judge)
         return {"attacks": found, "quality": quality, UNMARKED: self._unmarked(index)}
 
     def _drawn(self, index: int, **more: Any) -> tuple[str, dict[str, float]]:
@@ -164,8 +171,10 @@ class Texts(TextWorker):
             length=LENGTH,
             **more,
         )
-        each = [self._quality(*one) for one in zip(drawn.ids, drawn.nats, strict=True)]
-        quality = {name: statistics.fmean(q[name] for q in each) for name in each[0]}
+        every = [self._quality(*one) for one in zip(drawn.ids, drawn.nats, strict=True)]
+        quality = {
+            name: average(name, [one[name] for one in every]) for name in every[0]
+        }
         grams = [
             [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
             for ids in drawn.ids
@@ -233,7 +242,9 @@ class Latents(InLatents):
     def test(self, pictures: Mapping[str, Pixels], told: Any) -> dict[str, Row]:
         """See `image_marks.Subject`. The other key takes as long: it looks once."""
         rows = {n: _marks(self.ours, p, told) for n, p in pictures.items()}
-        rows["none"]["null"] = _marks(self.others, pictures["none"], told)["log10_p"]
+        if "none" in pictures:
+            null = _marks(self.others, pictures["none"], told)
+            rows["none"]["null"] = null["log10_p"]
         return rows
 
 
@@ -256,8 +267,9 @@ class Finished(InPixels):
         for name, pixels in pictures.items():
             score = pixel_detector.search(pixels, self.code)
             rows[name] = {"log10_p": score.log10_p(), "exact": score.payload == told}
-        null = pixel_detector.score(pictures["none"], self.other)
-        rows["none"]["null"] = null.log10_p()
+        if "none" in pictures:
+            null = pixel_detector.score(pictures["none"], self.other)
+            rows["none"]["null"] = null.log10_p()
         return rows
 
 
@@ -267,7 +279,7 @@ class Pictures:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.studio = Canvas(options)
-        self.attacks = kept(image_attacks.table(), options)
+        self.every = image_attacks.table()
         kinds: dict[str, Callable[[Canvas, Sweep, float], Latents | Finished]]
         kinds = {"latent": Latents, "pixel": Finished}
         self._subject = functools.cache(
@@ -279,9 +291,14 @@ class Pictures:
         scheme = self._subject(sweep, strength)
         ((picture, told),) = scheme.mark([index])
         plain = scheme.plain(index)
-        changed = _attacked(picture, self.attacks, sweep, index, self.options)
+
+        def judge(name: str, seen: Pixels) -> Row:
+            return scheme.test({name: seen}, told)[name]
+
         return {
-            "attacks": scheme.test(changed, told),
+            "attacks": _attacked(
+                *(picture, self.every, sweep, index, self.options, judge), exact=False
+            ),
             "quality": {PSNR: psnr(plain, picture), "SSIM": ssim(plain, picture)},
             "features": [self.studio.features(one) for one in (plain, picture)],
         }
@@ -299,13 +316,16 @@ class Sounds(AudioWorker):
         sound = self._sound(index)[: SECONDS * RATE]
         marked, _, mark_id = wave.mark(sound, RATE, ours)
         heard = np.asarray(marked, np.float64)
-        found: dict[str, Row] = {}
-        changed = _attacked(heard, self.attacks, sweep, index, self.options)
-        for name, seen in changed.items():
+
+        def judge(name: str, seen: NDArray[np.float64]) -> Row:
             score = wave_detector.score(seen, RATE, ours)
-            exact = score.payload == mark_id
-            found[name] = {"log10_p": score.log10_p(), "exact": exact}
-        null = wave_detector.score(heard, RATE, other)
-        found["none"]["null"] = null.log10_p()
+            row = {"log10_p": score.log10_p(), "exact": score.payload == mark_id}
+            if name == "none":
+                row["null"] = wave_detector.score(seen, RATE, other).log10_p()
+            return row
+
+        found = _attacked(
+            *(heard, self.every, sweep, index, self.options, judge), exact=False
+        )
         ratio = float(np.mean(sound**2) / np.mean((heard - sound) ** 2))
         return {"attacks": found, "quality": {DECIBELS: 10 * math.log10(ratio)}}

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from scipy.stats import t as student
 
-from benchmarks.rates import LEVEL, Rate
+from benchmarks.rates import LEVEL, Clustered, Rate
 from benchmarks.report import Cell, Plot, Table
+from benchmarks.robustness.measures import (
+    GEOMETRIC,
+    average,
+    detected,
+    rate,
+    together,
+)
 from benchmarks.robustness.spec import FPR, Row
 from benchmarks.robustness.strength_media import ATTACKS, UNMARKED, Sweep
-from benchmarks.robustness.summary import rate
 
 ENOUGH = 0.95  # of what the best strength finds
 
@@ -32,36 +38,42 @@ def _attacks(sweep: Sweep, found: Found) -> list[str]:
 
 
 def _mean(rows: Sequence[Row], name: str, of: str = "quality") -> float:
-    return statistics.fmean(row[of][name] for row in rows)
+    return average(name, [row[of][name] for row in rows])
 
 
 def _within(rows: Sequence[Row], name: str, of: str = "quality") -> str:
-    """A mean and its 95 % interval by Student's t, or what all rows have in common."""
-    values = [row[of][name] for row in rows]
-    mean = statistics.fmean(values)
+    """A mean and its 95 % interval by Student's t, or what all rows have in common.
+
+    Where the mean is geometric, so is the interval.
+    """
+    values, mean = [row[of][name] for row in rows], _mean(rows, name, of)
     if math.isclose(min(values), max(values)):
         return f"{mean:.4g}"
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    half = float(student.isf((1 - LEVEL) / 2, len(values) - 1)) * error
+    scaled = [math.log(one) for one in values] if name in GEOMETRIC else values
+    error = statistics.stdev(scaled) / math.sqrt(len(scaled))
+    half = float(student.isf((1 - LEVEL) / 2, len(scaled) - 1)) * error
+    if name in GEOMETRIC:
+        low, high = (mean * math.exp(away) for away in (-half, half))
+        return f"{mean:.4g} [{low:.3g}, {high:.3g}]"
     return f"{mean:.4g} ± {half:.2g}"
 
 
-def _share(rate: Rate) -> str:
+def _share(rate: Rate | Clustered) -> str:
     low, high = rate.interval()
     return f"{rate.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _pooled(rows: Sequence[Row]) -> Rate:
-    """Found after all attacks together."""
-    rates = [rate(rows, name) for name in {n for r in rows for n in r["attacks"]}]
-    return Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
+def _pooled(rows: Sequence[Row], holds: Callable[[Row], bool] = detected) -> Clustered:
+    """What holds after all attacks together: by default that a mark is found."""
+    return together(rows, {name for row in rows for name in row["attacks"]}, holds)
 
 
-def _pooled_exact(rows: Sequence[Row]) -> Rate:
+def _pooled_exact(rows: Sequence[Row]) -> Clustered:
     """Mark ids read after all attacks together; none of schemes that have no id."""
     every = (one for row in rows for one in row["attacks"].values())
-    told = [one["exact"] for one in every if "exact" in one]
-    return Rate(sum(told), len(told))
+    if all(one.get("exact") is None for one in every):
+        return Clustered(())
+    return _pooled(rows, lambda one: bool(one["exact"]))
 
 
 def table(sweep: Sweep, found: Found) -> Table:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from benchmarks.attacks import Attack
+from benchmarks.attacks import Attack, thinned
 from benchmarks.options import Options, seeded
 from benchmarks.report import Part
 from benchmarks.robustness import summary
@@ -67,6 +67,14 @@ def generator(options: Options, *parts: object) -> np.random.Generator:
 def kept(table: Mapping[str, Attack[T]], options: Options) -> dict[str, Attack[T]]:
     """The attacks that the command line asks for, and that which does nothing."""
     return {name: a for name, a in table.items() if asked(a.family, options.only)}
+
+
+def few(table: Mapping[str, Attack[T]], options: Options) -> dict[str, Attack[T]]:
+    """Families with few of their strengths.
+
+    With all of them in a full run, or where the command line names families.
+    """
+    return dict(table) if options.full or options.only else thinned(table)
 
 
 def each(

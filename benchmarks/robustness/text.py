@@ -30,7 +30,7 @@ from benchmarks.options import (
 )
 from benchmarks.report import Part
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, each, generator, kept
+from benchmarks.robustness.suite import Marks, each, few, generator, kept
 from benchmarks.robustness.unmarked import UNMARKED, with_table
 from watermark import detectors, kernels, pipelines, schemes, verification
 from watermark.keys import KeyRecord, Parameter
@@ -80,7 +80,8 @@ class TextSuite(Marks):
         if not (options.lm / "config.json").is_file():
             raise Unavailable(f"no language model in {options.lm.name}/ (config.json)")
         pieces = hosts()
-        table = attacks.table(attacks.Sources.of(pieces, language=object()))
+        sources = attacks.Sources.of(pieces, language=object())
+        table = few(attacks.table(sources), options)
         return Spec(
             name="text",
             schemes=(*OURS, UNMARKED),
@@ -106,7 +107,9 @@ class TextSuite(Marks):
             notes=(
                 f"Texts: {LENGTH} tokens of the small language model, {SAMPLING}, "
                 "decoded, attacked, and tokenised again; a new key for each.",
-                "Perplexity under the unmarked model, of the unattacked text.",
+                "Perplexity under the unmarked model, of the unattacked text. Runs of "
+                f"{SAMPLING.no_repeat} tokens never come twice, whatever the mark: the "
+                "sampler forbids them.",
                 f"{UNMARKED}: under a key of each scheme and peer in turn; a table has "
                 "it for each of them.",
             ),
@@ -141,7 +144,8 @@ class TextWorker:
         self.options = options
         self.language = Language.load(options.lm)
         sources = attacks.Sources.of(hosts(), self.language)
-        self.attacks = kept(attacks.table(sources), options)
+        self.every = attacks.table(sources)
+        self.attacks = kept(few(self.every, options), options)
 
     def sample(self, subject: str, index: int) -> Row:
         """One text and what becomes of it."""

@@ -39,8 +39,10 @@ class Mark:
         mark_id: what the mark carries (8 bytes for ``noise``); empty for presence only.
         coverage: share in [0, 1] of the output's tokens or numbers that the scheme
             was allowed to choose; 0.0 means that nothing was marked.
-        nonce: which of the key's signs were used, where the scheme keeps that on file
-            (12 bytes for ``noise`` with ``registry=1``); else empty.
+        nonce: which of the key's signs were used: 12 bytes for ``noise`` and
+            ``latent``, which with ``registry=1`` are found by those on file, and
+            otherwise have the record found where the mark is too faint for its id to
+            be read; else empty.
     """
 
     scheme: str

@@ -94,6 +94,22 @@ def test_nothing_of_the_users_changes(name: str) -> None:
         assert not {"decode", "forward"} & set(getattr(part, "__dict__", ()))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_autoencoder_in_half_precision_stays_so() -> None:
+    """SDXL's call casts it just before it decodes, and back afterwards."""
+    pipe = tiny.stable_diffusion_xl()
+    pipe.vae.half()
+    assert pipe.vae.config.force_upcast
+    before = {n: (p, p.data_ptr()) for n, p in pipe.vae.named_parameters()}
+    found = Inverter(pipe).noise(pixels(), steps=1)
+
+    assert np.isfinite(found).all()
+    for name, parameter in pipe.vae.named_parameters():
+        assert parameter.dtype == torch.float16
+        assert parameter is before[name][0]
+        assert parameter.data_ptr() == before[name][1]
+
+
 @pytest.mark.parametrize("name", ["stable_diffusion_3", "flux", "qwen-image", "wan"])
 def test_the_scale_of_latents_is_learned_from_the_pipeline(name: str) -> None:
     """And is what the family's own configuration says."""

@@ -125,7 +125,7 @@ def shallow(pipeline: Any, kind: type, scheduler: Any, *, idle: bool) -> Any:
         scheduler.__dict__["step"] = _last(scheduler)
     else:
         name, module = autoencoder_of(pipe)
-        pipe.__dict__[name] = _with(module, "decode", _leave)
+        pipe.__dict__[name] = _with(_apart(module), "decode", _leave)
     if idle:
         for name in DENOISERS:
             module = getattr(pipe, name, None)
@@ -191,6 +191,28 @@ def _last(scheduler: Any) -> Any:
         return out
 
     return step
+
+
+def _apart(module: torch.nn.Module) -> torch.nn.Module:
+    """A module that shares every weight, until either is cast or moved.
+
+    Pipelines cast their autoencoder just before they decode, and back after it: `to`
+    changes weights in place, and a call that is left at the decoder never comes back.
+    """
+    other = copy.copy(module)
+    own = other.__dict__
+    own["_parameters"] = {
+        name: torch.nn.Parameter(p.detach(), p.requires_grad)
+        if type(p) is torch.nn.Parameter
+        else p
+        for name, p in module._parameters.items()
+    }
+    own["_buffers"] = dict(module._buffers)
+    own["_modules"] = {
+        name: child if child is None else _apart(child)
+        for name, child in module._modules.items()
+    }
+    return other
 
 
 def _with(module: torch.nn.Module, name: str, function: Any) -> torch.nn.Module:

@@ -130,8 +130,7 @@ class Call:
                     epoch=code.record.epoch,
                     mark_id=mark_id,
                     coverage=self.kept if layer == "noise" else 1.0,
-                    # A wide one is found again only where it is on file.
-                    nonce=nonce.to_bytes(NONCE_BYTES, "little") * code.registry,
+                    nonce=nonce.to_bytes(NONCE_BYTES, "little"),
                 )
             )
         self.marks.setdefault((layer, code.shape), []).append(marks)

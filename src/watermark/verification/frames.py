@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from watermark.detectors import frames as detector
 from watermark.detectors import signs
 from watermark.keys import KeyRecord
-from watermark.report import Cells
 from watermark.verification.looks import Codes, Files, Look, Seen
-from watermark.verification.where import cells
+from watermark.verification.where import Place
 
 Floats = NDArray[Any]
 
@@ -111,11 +110,7 @@ def plain(
     def score(record: KeyRecord) -> Seen:
         code = codes(record, seen.shape)
         best = signs.score(signs.weights(seen), code, files.get(record.test))
-
-        def where(mark_id: bytes) -> tuple[Cells, Cells]:
-            return cells(seen, code, best.nonce, mark_id, axis)
-
-        return Seen(best, where=where)
+        return Seen(best, where=Place(seen, code, best.nonce, axis))
 
     return Look(name, share, score)
 
@@ -144,11 +139,8 @@ def rearranged(
             code = codes(record, shape)
             best = detector.score(seen, code, axis, files.get(record.test))
             gone = length - sum(place is not None for place in best.places)
-
-            def where(mark_id: bytes) -> tuple[Cells, Cells]:
-                laid = _laid(seen, shape, axis, best.places)
-                return cells(laid, code, best.score.nonce, mark_id, axis, best.places)
-
+            laid = _laid(seen, shape, axis, best.places)
+            where = Place(laid, code, best.score.nonce, axis, best.places)
             told = f"{name}, frames in other places, {gone} of {length} missing"
             return Seen(best.score, None, told, where)
 

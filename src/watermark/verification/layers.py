@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from watermark.detectors.base import Score
+from watermark.detectors.base import LN10
+from watermark.detectors.signs import PAYLOAD_LOG10_P
 from watermark.errors import InvalidSignal, UnsupportedPipeline
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason
 from watermark.schemes.base import option
-from watermark.schemes.signs import MARK_ID_BYTES
+from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES
 from watermark.verification.looks import Layer, Look, Seen
+from watermark.verification.registry import mark_ids
 from watermark.verification.setting import (
     Findings,
     Setting,
@@ -84,7 +87,7 @@ def look_at(
             found.open.append(Reason(code, text))
         for evidence, seen in best.values():
             if seen.where is not None and evidence.payload:
-                cells, z = seen.where(evidence.payload)
+                cells, z = seen.where.map(evidence.payload)
                 evidence = replace(evidence, map=cells, map_z=z)
             found.evidence.append(evidence)
             if seen.frame is not None:
@@ -139,7 +142,7 @@ def _test(
         evidence = mark_evidence(record, seen.score, tests / look.share, setting)
         evidence = replace(
             evidence,
-            payload=_read(evidence, seen.score, setting),
+            payload=_read(evidence, seen, record, setting),
             detail=f"{evidence.detail}, {seen.told or look.name}",
             codes=(*evidence.codes, *["other-geometry"] * look.changed),
         )
@@ -148,16 +151,27 @@ def _test(
             best[record.test] = evidence, seen
 
 
-def _read(evidence: Evidence, score: Score, setting: Setting) -> bytes | None:
-    """The mark id: read beyond doubt, or the likeliest, where the ledger knows it.
+def _read(
+    evidence: Evidence, seen: Seen, record: KeyRecord, setting: Setting
+) -> bytes | None:
+    """The mark id: read beyond doubt; or the likeliest that the ledger knows.
 
     A mark that decides may be too faint for every byte of its id to be sure. The id
     that fits best is then right or any of 2**64: that a wrong one is on file has
-    probability 2**-64 for each that is.
+    probability 2**-64 for each that is. Where it is not on file, the mark's nonce is,
+    and the few records that have it are told apart by how well their ids agree.
     """
-    if evidence.payload is not None or score.decoded is None or not setting.ledger:
+    decoded, ledger = seen.score.decoded, setting.ledger
+    if evidence.payload is not None or not ledger or not decides(evidence, setting):
         return evidence.payload
-    if len(score.decoded) != MARK_ID_BYTES or not decides(evidence, setting):
+    known = decoded is not None and len(decoded) == MARK_ID_BYTES
+    if known and ledger.by_binding(binding(evidence), decoded or b""):
+        return decoded
+    if seen.where is None:
         return None
-    on_record = setting.ledger.by_binding(binding(evidence), score.decoded)
-    return score.decoded if on_record else None
+    nonce = seen.where.nonce.to_bytes(NONCE_BYTES, "little")
+    on_file = mark_ids(record, ledger, nonce)
+    fits = sorted((seen.where.ln_p(mark_id), mark_id) for mark_id in on_file)
+    if fits and fits[0][0] + math.log(len(fits)) <= PAYLOAD_LOG10_P * LN10:
+        return fits[0][1]
+    return None

@@ -15,7 +15,7 @@ from watermark.detectors.base import Score
 from watermark.detectors.signs import Registry
 from watermark.errors import UnsupportedPipeline
 from watermark.keys import KeyRecord
-from watermark.report import Cells, Reason
+from watermark.report import Reason
 from watermark.schemes import latent, noise, pixel
 from watermark.schemes.signs import SignCode
 from watermark.verification.geometry import (
@@ -35,7 +35,7 @@ from watermark.verification.setting import (
     Setting,
     StartingInverter,
 )
-from watermark.verification.where import cells
+from watermark.verification.where import Place
 
 KEPT = 32  # codes: 3 MB each for latents of 262,144 numbers
 
@@ -48,14 +48,14 @@ class Seen(NamedTuple):
         frame: the picture as it lay when it was marked, if the mark is here; None where
             a mark tells nothing of that.
         told: what was looked at, where the look's name does not say all.
-        where: of a mark id, if the mark is here, the map of the picture or film; None
-            where the scheme tells nothing of that.
+        where: the latents that it was seen in, if the mark is here; None where the
+            scheme has none.
     """
 
     score: Score
     frame: Candidate | None = None
     told: str = ""
-    where: Callable[[bytes], tuple[Cells, Cells]] | None = None
+    where: Place | None = None
 
 
 class Look(NamedTuple):
@@ -154,10 +154,7 @@ def _of(
             code,
             files.get(record.test),
         )
-
-        def where(mark_id: bytes) -> tuple[Cells, Cells]:
-            return cells(candidate.masked(seen, place), code, best.nonce, mark_id)
-
+        where = Place(candidate.masked(seen, place), code, best.nonce)
         frame = candidate.at(place)
         return Seen(best, frame, frame.told(), where)
 

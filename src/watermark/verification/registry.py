@@ -17,6 +17,8 @@ from watermark.schemes.base import option
 from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES
 from watermark.store.ledger import Ledger
 
+MOST = 256  # entries of one nonce that are read, the newest
+
 
 class Files:
     """What a ledger has on file, read again only when an entry was added to it.
@@ -57,17 +59,25 @@ class Files:
         return registry
 
 
+def mark_ids(record: KeyRecord, ledger: Ledger, nonce: bytes) -> list[bytes]:
+    """The mark ids that were given with a nonce of a key, of the newest entries."""
+    name = _mark(record).nonce_binding
+    marks = (
+        mark
+        for row in ledger.by_binding(name, nonce, newest=MOST)
+        for mark in row.record.marks
+        if mark.scheme == record.scheme and mark.nonce_binding == name
+    )
+    own = (m.mark_id for m in marks if m.nonce == nonce)
+    return list(dict.fromkeys(i for i in own if len(i) == MARK_ID_BYTES))
+
+
 def _listed(record: KeyRecord, ledger: Ledger) -> Registry:
     name = _mark(record).nonce_binding
 
     def mark_id_of(nonce: bytes) -> bytes | None:
-        for row in ledger.by_binding(name, nonce):
-            for mark in row.record.marks:
-                ours = mark.scheme == record.scheme and mark.nonce_binding == name
-                whole = len(mark.mark_id) == MARK_ID_BYTES
-                if ours and whole and mark.nonce == nonce:
-                    return mark.mark_id
-        return None  # pruned since, or never a mark of ours
+        # None: pruned since, or never a mark of ours.
+        return next(iter(mark_ids(record, ledger, nonce)), None)
 
     # Nothing of another length can have been a nonce of ours.
     nonces = (value for value in ledger.values(name) if len(value) == NONCE_BYTES)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.detectors import noise
+from watermark.detectors import noise, signs
 from watermark.report import Cells
 from watermark.schemes.signs import SignCode
 
@@ -22,29 +23,39 @@ MOST_CELLS = 4096  # of a map; cells are doubled until there are no more
 DIGITS = 3
 
 
-def cells(
-    latents: NDArray[np.floating[Any]],
-    code: SignCode,
-    nonce: int,
-    mark_id: bytes,
-    axis: int | None = None,
-    places: Sequence[int | None] | None = None,
-) -> tuple[Cells, Cells]:
-    """(share that agrees, the same in standard deviations) of each cell.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What was seen where a mark is, if it is here.
 
-    Args:
+    Attributes:
         latents: of the code's shape, space last: (channels, height, width), with a film
             a further axis; or (channels, time).
         code: of the mark.
         nonce: of the mark.
-        mark_id: of the mark.
         axis: of the frames, or None.
         places: of each frame that was given its place along `axis`, or None where it is
             not of that film; by default each stands at its own.
     """
-    size = _cell(code.shape, axis)
-    seen = noise.agreement(latents, code, nonce, mark_id, size)
-    return tuple(_rows(each, axis, places) for each in (seen.correlation, seen.z))  # type: ignore[return-value]  # two of them
+
+    latents: NDArray[np.floating[Any]]
+    code: SignCode
+    nonce: int
+    axis: int | None = None
+    places: Sequence[int | None] | None = None
+
+    def map(self, mark_id: bytes) -> tuple[Cells, Cells]:
+        """(share that agrees, the same in standard deviations) of each cell."""
+        size = _cell(self.code.shape, self.axis)
+        seen = noise.agreement(self.latents, self.code, self.nonce, mark_id, size)
+        return self._rows(seen.correlation), self._rows(seen.z)
+
+    def ln_p(self, mark_id: bytes) -> float:
+        """Ln of the probability that a mark id agrees so well which is not this one."""
+        w = signs.weights(self.latents)
+        return signs.ln_mark_id(w, self.code, self.nonce, mark_id)
+
+    def _rows(self, values: NDArray[np.float64]) -> Cells:
+        return _rows(values, self.axis, self.places)
 
 
 def _cell(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
