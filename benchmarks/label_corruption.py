@@ -133,7 +133,7 @@ def attack(sample: Sample, seeds: Iterable[int]) -> Outcome:
         try:
             said = _read(data, sample.media_type)
             _write(data, sample.media_type)
-        except Exception as error:
+        except Exception as error:  # spoilt files raise nothing: each is a finding
             outcome.wrong.append(f"{case}: {type(error).__name__}: {error}")
             continue
         finally:

@@ -17,7 +17,10 @@ from benchmarks.attacks import (
     image,
     metadata,
     named,
+    swept,
     text,
+    thinned,
+    untouched,
     video,
 )
 from benchmarks.sounds import RATE, music
@@ -114,6 +117,31 @@ def test_a_sound_stays_one(attack: Attack[audio.Sound]) -> None:
         n = min(len(first), len(before))
         assert n > 0.9 * len(before)
         assert not np.array_equal(first[:n], before[:n])
+
+
+def test_a_thinned_table_has_every_family_by_its_ends_and_middle() -> None:
+    def change(thing: int, rng: object, strength: float) -> int:
+        return thing
+
+    table = named(
+        [
+            Attack("none", untouched),
+            *(a for n in "2345" for a in swept(f"of {n}", change, range(int(n)))),
+        ]
+    )
+    few = thinned(table)
+
+    assert list(few) == [
+        *("none", "of 2 1", "of 3 0", "of 3 1", "of 3 2"),
+        *("of 4 0", "of 4 2", "of 4 3", "of 5 0", "of 5 2", "of 5 4"),
+    ]
+    assert thinned(few) == few
+    tables: list[dict[str, Attack[Any]]]
+    tables = [image.table(), audio.table(), text.table(SOURCES)]
+    for whole in tables:
+        assert {a.family for a in thinned(whole).values()} == {
+            a.family for a in whole.values()
+        }
 
 
 def test_noise_has_the_level_it_says() -> None:

@@ -16,13 +16,16 @@ import huggingface_hub.constants
 import pytest
 from benchmarks import __main__ as command
 from benchmarks import journal, report, robustness
+from benchmarks.attacks import swept
 from benchmarks.checkpoints import located, named, variant
 from benchmarks.options import MODELS, Options, Unavailable, weights_sha256
 from benchmarks.robustness import runner, summary
+from benchmarks.robustness.audio import AudioSuite
 from benchmarks.robustness.image import RING, ImageSuite
+from benchmarks.robustness.metadata import MetadataSuite
 from benchmarks.robustness.outside_fit import fit
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import Marks, lost
+from benchmarks.robustness.suite import Marks, few, lost
 from benchmarks.robustness.video import VideoWorker
 from rich.console import Console
 
@@ -169,6 +172,37 @@ def test_every_file_that_makes_rows_decides_them(
     assert seen <= counted
 
 
+def test_rows_of_fewer_attacks_are_other_rows(tmp_path: Path) -> None:
+    """A codec that was not there yet: no cell may keep fewer samples."""
+
+    class More(Small):
+        def sample(self, subject: str, index: int) -> Row:
+            row = super().sample(subject, index)
+            row["attacks"]["AAC"] = {"log10_p": -9.0}
+            return row
+
+    options = Options(work=tmp_path, workers=1)
+    runner.run(Small(), SPEC, ["ours"], 2, options)
+    more = dataclasses.replace(SPEC, attacks={**SPEC.attacks, "AAC": ("AAC", None)})
+    rows, new = runner.run(More(), more, ["ours"], 3, options)
+
+    assert new == 3
+    assert summary.rate(rows["ours"], "AAC").n == 3
+
+
+def test_recordings_decide_rows(tmp_path: Path) -> None:
+    suite, folder = AudioSuite(), tmp_path / "audio" / "speech"
+    made = [suite.spec(Options()).identity]
+    folder.mkdir(parents=True)
+    for name, data in (("a.wav", b"1"), ("a.wav", b"2"), ("b.wav", b"2")):
+        (folder / name).write_bytes(data)
+        made.append(suite.spec(Options(data=tmp_path)).identity)
+    (folder / "a.txt").write_bytes(b"no sound")
+    assert suite.spec(Options(data=tmp_path)).identity == made[-1]
+
+    assert len({str(one) for one in made}) == 4
+
+
 # --- models --------------------------------------------------------------------------
 
 
@@ -297,6 +331,22 @@ def test_a_peer_that_nobody_has_is_refused(wanted: str, why: str) -> None:
         robustness._peers((wanted,), {"small": SPEC})
 
 
+def test_full_runs_have_all_strengths_and_suites_and_others_those_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {a.name: a for a in swept("noise", no_memory, (1, 2))}
+    monkeypatch.setattr(robustness, "SUITES", {"small": Small(), "strength": Small()})
+    for more, strengths, results in (
+        ({}, ["noise 2"], 1),
+        ({"full": True}, ["noise 1", "noise 2"], 2),
+        ({"only": ("noise",)}, ["noise 1", "noise 2"], 1),
+        ({"suites": ("strength",)}, ["noise 2"], 1),
+    ):
+        options = Options(work=tmp_path, workers=1, samples=1, **more)
+        assert list(few(table, options)) == strengths
+        assert len(robustness.run(options)) == results
+
+
 def test_a_refused_run_leaves_nothing_behind(
     tmp_path: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,6 +411,33 @@ def test_an_attack_that_raises_costs_no_other_its_row() -> None:
     whole["attacks"].pop(name)
     assert broken == whole
     assert "none" in whole["attacks"]
+
+
+def test_metadata_that_cannot_be_attacked_costs_one_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks.attacks import metadata
+
+    def raising(data: bytes, rng: object) -> bytes:
+        raise OSError("no memory")
+
+    monkeypatch.setattr(metadata, "resaved", raising)
+    suite, options = MetadataSuite(), Options(only=("saved again", "padded"))
+    row = suite.worker(options).sample("PNG", 0)
+    spec = suite.spec(options)
+    attacks = {name: spec.attacks[name] for name in row["attacks"]}
+    spec = dataclasses.replace(spec, attacks=attacks)
+    part = suite.part(spec, {"PNG": [row]}, 1, 1)
+    targets = {target.name: target for target in part.targets}
+    states = {cells[0]: cells[1] for cells in part.tables[0].rows}
+
+    assert row["attacks"]["none"]["state"] == "trusted"
+    assert str(states["saved again"]).startswith("failed 1.00")
+    assert str(states["padded"]).startswith(row["attacks"]["padded"]["state"])
+    assert not targets["metadata: samples that failed"].reached
+    assert "saved again: OSError" in targets["metadata: samples that failed"].note
+    assert targets["metadata: untouched files that are trusted"].reached
+    assert targets["metadata: falsely trusted files"].note.startswith("of 2 ")
 
 
 def test_an_attack_that_raised_has_found_nothing_and_is_tried_again(

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import security, sources
 from benchmarks.options import Options, Unavailable, seeded_key
 from benchmarks.security import oracle, stealing
-from benchmarks.security.bigrams import model
+from benchmarks.security.bigrams import Bigrams, model
 
 from watermark.detectors import greenlist
 from watermark.schemes import SCHEMES
@@ -46,6 +46,15 @@ def test_a_thief_of_short_contexts_forges_and_an_empty_handed_one_does_not(
     assert float(str(found["gumbel (width 4)"][2])) < 0.5
     assert found_anyway <= 1
     assert (again.new, again.reused, again.tables) == (0, 8, part.tables)
+
+
+def test_another_model_has_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    words, before = model(), stealing._identity((1,), Options())
+    assert stealing._identity((1,), Options()) == before
+    other = Bigrams(words.ids, words.log_p[::-1].copy())
+    monkeypatch.setattr(stealing, "model", lambda: other)
+
+    assert stealing._identity((1,), Options()) != before
 
 
 @pytest.mark.parametrize("goal", ["remove", "forge"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from benchmarks.robustness.strength_media import (
     Sounds,
     Texts,
 )
+from benchmarks.robustness.suite import lost
 
 from watermark.schemes import SCHEMES
 
@@ -78,14 +80,19 @@ def test_a_scheme_has_a_table_a_plot_and_a_sentence(tmp_path: Path) -> None:
     assert list(rows) == [UNMARKED, "0.5", "1", "2, default", "3", "4"]
     assert all(len(row) == 1 + 3 + 2 for row in rows.values())
     assert rows["2, default"][1] == "0.50 [0.16, 0.84]"  # 4 of 8
-    assert str(rows["2, default"][4]).startswith("7.35 ±")
+    assert str(rows["2, default"][4]).startswith("7.346 [7.14, 7.55]")
     assert rows["4"][5] == "0.01"  # all alike: no interval
     assert [name for name, _ in plot.curves] == list(ATTACKS["text"])
-    assert [points[2][:2] for _, points in plot.curves] == [(7.35, 0.5)] * 3
+    (geometric,) = {points[2][0] for _, points in plot.curves}
+    assert geometric == pytest.approx(np.exp(np.log(7 + np.arange(8) / 10).mean()))
+    assert {points[2][1] for _, points in plot.curves} == {0.5}
     assert [name for name, _, main in plot.lines if main] == ["2, default"]
     assert plot.lines[-1][0] == UNMARKED
-    assert plot.lines[-1][1] == pytest.approx(5.35)
-    assert "default 2 has found 0.50 [0.29, 0.71], perplexity 7.35" in told  # 12 of 24
+    assert plot.lines[-1][1] == pytest.approx(
+        np.exp(np.log(5 + np.arange(8) / 10).mean())
+    )
+    # 12 of 24, and of three attacks on one sample all or none: as 4 of 8.
+    assert "default 2 has found 0.50 [0.16, 0.84], perplexity 7.346" in told
     assert "weaker than the weakest that finds 95% of what the best finds, 4" in told
     assert tables["strength: failed"].rows == (("greenlist delta 4", 1, "no room"),)
     assert not part.targets[0].reached
@@ -156,6 +163,33 @@ def test_a_louder_mark_is_found_more_surely() -> None:
     assert quality(rows, DECIBELS) == pytest.approx([38, 32, 26], abs=0.1)
     assert all(falls(clean(rows, attack)) for attack in ATTACKS["audio"])
     assert all(row["attacks"]["none"]["null"] > -6 for row in rows)
+
+
+def test_an_attack_that_raises_costs_no_other_its_row() -> None:
+    bench, name, sweep = Sounds(Options()), ATTACKS["audio"][-1], SWEPT["wave"]
+    whole = bench.measure(sweep, sweep.default, 1)
+
+    def raising(sound: Any, rng: np.random.Generator) -> Any:
+        raise OSError("no memory")
+
+    bench.every[name] = dataclasses.replace(bench.every[name], change=raising)
+    broken = bench.measure(sweep, sweep.default, 1)
+    found = broken["attacks"].pop(name)
+
+    assert found == {"log10_p": 0.0, "exact": False, "failed": "OSError: no memory"}
+    whole["attacks"].pop(name)
+    assert broken == whole
+    assert "null" in whole["attacks"]["none"]
+
+
+def test_texts_that_failed_have_no_mark_id_that_was_missed() -> None:
+    rows = made(4)
+    first = rows[SWEPT["greenlist"].subject(2)][0]
+    first["attacks"]["none"] = lost(OSError("no memory"))
+    sweep = SWEPT["greenlist"]
+    table = strength_summary.table(sweep, strength_summary.by_strength(sweep, rows))
+
+    assert not any("ids read" in column for column in table.columns)
 
 
 @pytest.mark.models

@@ -94,3 +94,7 @@ def test_unmarked_pictures_are_shown_to_every_scheme(
     assert row["quality"] == {}
     assert peer["attacks"]["none"]["exact"] in (True, False)
     assert peer["attacks"]["none"]["log10_p"] < -2
+    # One attack of four has another key, too; of four samples one is unmarked.
+    assert [n for n, a in peer["attacks"].items() if "null" in a] == ["none"]
+    assert worker.sample(UNMARKED, 1) == {"attacks": {}, "quality": {}}
+    assert "One sample of 4 is measured" in " ".join(ImageSuite().spec(Options()).notes)

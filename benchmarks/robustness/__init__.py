@@ -4,12 +4,13 @@
         [--peers PRC] [--only JPEG,crop] [--samples 32] [--model PATH_OR_ID]
         [--pipeline PATH_OR_ID] --out DIR
 
-``--only`` names families of attacks. The suite ``strength`` has every scheme at several
-strengths; there ``--schemes gumbel`` is all of one. Peers run in the same process on
-the same samples; toolkits in environments of their own are added to a suite by
-`Outside`, and ``--peers MarkLLM`` is all of one. With ``--out`` the folder gets the
-rows as JSON lines, a summary and one HTML page; results of models other than the
-default ones have names of their own. A run that was stopped goes on.
+``--only`` names families of attacks, with all of their strengths; without it,
+``--full`` alone has all. The suite ``strength`` has every scheme at several strengths,
+and is run by ``--full`` or by its name; there ``--schemes gumbel`` is all of one. Peers
+run in the same process on the same samples; toolkits in environments of their own are
+added to a suite by `Outside`, and ``--peers MarkLLM`` is all of one. With ``--out`` the
+folder gets the rows as JSON lines, a summary and one HTML page; results of models other
+than the default ones have names of their own. A run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ SUITES: Mapping[str, Suite] = {
     "metadata": metadata.MetadataSuite(),
     "strength": StrengthSuite(),
 }
+LATER = frozenset({"strength"})  # suites of full runs, or of who names them
 QUICK, FULL = 32, 100  # samples of each cell
 
 
@@ -59,6 +61,8 @@ def run(options: Options) -> list[Result]:
         if number is not None and number < 1:
             raise Unavailable(f"{what} is {number}, expected at least 1")
     names = _chosen("suite", options.suites, SUITES)
+    if not options.full and not options.suites:
+        names = [name for name in names if name not in LATER]
     specs = {name: SUITES[name].spec(options) for name in names}
     subjects = _subjects(specs, options)
     specs = _attacked(specs, options.only)

@@ -24,7 +24,6 @@ from benchmarks.journal import code_version
 from benchmarks.options import Options, weights_sha256
 from benchmarks.report import Part
 from benchmarks.robustness import fitted
-from benchmarks.robustness.image_marks import EVERY as UNDER
 from benchmarks.robustness.image_marks import (
     CARRIERS,
     DWT,
@@ -36,6 +35,7 @@ from benchmarks.robustness.image_marks import (
     SUBJECTS,
     Subject,
 )
+from benchmarks.robustness.image_marks import EVERY as UNDER
 from benchmarks.robustness.image_studio import (
     FULL,
     PROMPTS,
@@ -73,6 +73,7 @@ class ImageSuite(Marks):
         other = surrogate(folder)
         table = _listed(options, other)
         looks = "as effort normal" if options.full else inversion
+        seldom = "" if options.full else f" One sample of {EVERY} is measured."
         return Spec(
             name="image",
             schemes=schemes,
@@ -109,7 +110,7 @@ class ImageSuite(Marks):
                 f"{UNMARKED}: under keys of `noise`, of `latent` and of `pixel`, the "
                 "last two in turn; a table has it under the keys of all. Its feature "
                 "distance is that of two unmarked pictures of different draws."
-                + f" One sample of {EVERY} is measured." * (not options.full),
+                f"{seldom}",
                 "Without the key: after one attack of "
                 f"{UNDER}, in turn; of {UNMARKED} and of what is fitted after all.",
                 f"{SEARCHED}: `noise` where the picture was moved, by the search of "

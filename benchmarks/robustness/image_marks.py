@@ -89,9 +89,7 @@ class InNoise:
             for place, (name, estimate) in enumerate(seen.items())
         }
 
-    def _row(
-        self, seen: NDArray[np.float32], place: int, index: int, told: Any
-    ) -> Row:
+    def _row(self, seen: NDArray[np.float32], place: int, index: int, told: Any) -> Row:
         row: Row = {"distance": tree_ring.distance(seen, self.ring), "exact": None}
         row["log10_p"] = 0.0
         if self.blind is not None:

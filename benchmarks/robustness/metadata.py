@@ -15,7 +15,6 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,8 @@ from benchmarks.options import Options, seeded_key
 from benchmarks.rates import Clustered, Rate
 from benchmarks.report import Cell, Part, Table, Target
 from benchmarks.robustness.spec import Row, Spec
-from benchmarks.robustness.suite import generator, kept
+from benchmarks.robustness.suite import each, generator, kept
+from benchmarks.robustness.summary import failure
 from watermark import assets, sign, verification
 from watermark.api import Watermark
 from watermark.sign import update
@@ -80,12 +80,17 @@ class MetadataSuite:
     ) -> Part:
         """States and verdicts, and the one number that has to be zero."""
         good = {s: [r for r in rows[s] if "failed" not in r] for s in rows}
-        failed = [r["failed"] for s in rows for r in rows[s] if "failed" in r]
-        each = [row["attacks"] for found in good.values() for row in found]
+        failed = [why for s in rows for r in rows[s] if (why := failure(r))]
+        every = [row["attacks"] for found in good.values() for row in found]
         false = Clustered.of(
-            [one["trusted"] and not one["same"] for one in row.values()] for row in each
+            [
+                one["trusted"] and not one["same"]
+                for one in row.values()
+                if "failed" not in one
+            ]
+            for row in every
         )
-        kept = Rate(sum(row["none"]["trusted"] for row in each), len(each))
+        kept = Rate(sum(row["none"].get("trusted", 0) for row in every), len(every))
         return Part(
             parameters={"samples": count, **spec.identity["shown"]},
             targets=(
@@ -120,7 +125,8 @@ def _counted(
     cells: list[tuple[Cell, ...]] = []
     for attack in spec.attacks:
         counts = [
-            Counter(row["attacks"][attack][what] for row in rows[s]) for s in rows
+            Counter(row["attacks"][attack].get(what, "failed") for row in rows[s])
+            for s in rows
         ]
         cells.append((attack, *map(_shares, counts)))
     note = "Shares of the files with their 95 % intervals."
@@ -159,21 +165,23 @@ class MetadataWorker:
             resigned=lambda d, _: self._stolen(d, form),
             updated=lambda d, _: self._updated(d, form),
         )
-        found: dict[str, Any] = {}
-        for name, attack in kept(table, self.options).items():
-            changed = attack.change(data, generator(self.options, subject, index, name))
+
+        def measure(name: str) -> Row:
+            rng = generator(self.options, subject, index, name)
+            changed = table[name].change(data, rng)
             report = self.home.verify(changed)
             manifests = [e for e in report.evidence if e.layer == "manifest"]
             logged = {e.state or "" for e in report.evidence if e.layer == "ledger"}
             seen = _pixels(changed)
-            found[name] = {
+            return {
                 "state": manifests[0].state if manifests else "none",
                 "verdict": report.verdict.value,
                 "ledger": " and ".join(sorted(logged)) or "nothing",
                 "trusted": any(e.state == "trusted" for e in manifests),
                 "same": _equal(seen, signed),
             }
-        return {"attacks": found, "quality": {}}
+
+        return {"attacks": each(kept(table, self.options), measure), "quality": {}}
 
     def _signed(self, picture: Image.Image, form: str) -> bytes:
         return self.home.embed(picture, format=form).data

@@ -73,7 +73,7 @@ def _pooled_exact(rows: Sequence[Row]) -> Clustered:
     every = (one for row in rows for one in row["attacks"].values())
     if all(one.get("exact") is None for one in every):
         return Clustered(())
-    return _pooled(rows, lambda one: bool(one["exact"]))
+    return _pooled(rows, lambda one: bool(one.get("exact")))
 
 
 def table(sweep: Sweep, found: Found) -> Table:

@@ -11,7 +11,7 @@ from benchmarks.robustness import plots
 from benchmarks.robustness.measures import Rows, detected, done, mean, qualities, rate
 from benchmarks.robustness.spec import FPR, Row, Spec
 
-__all__ = ["Rows", "part", "rate"]
+__all__ = ["Rows", "failure", "part", "rate"]
 
 NULLS = (1e-1, 1e-2)
 
@@ -49,13 +49,13 @@ def part(spec: Spec, rows: Rows, count: int, new: int) -> Part:
 
 def _whole(spec: Spec, rows: Rows) -> Target:
     """A sample of ours that failed is a defect; a peer's is its result."""
-    reasons = [_failed(row) for s in spec.schemes for row in rows.get(s, ())]
+    reasons = [failure(row) for s in spec.schemes for row in rows.get(s, ())]
     failed = [why for why in reasons if why]
     name = f"{spec.name}: samples of ours that failed"
     return Target.at_most(name, len(failed), 0, failed[0] if failed else "")
 
 
-def _failed(row: Row) -> str:
+def failure(row: Row) -> str:
     """Why a sample, or one attack on it, failed; or ""."""
     if "failed" in row:
         return str(row["failed"])

@@ -108,8 +108,7 @@ class TextSuite(Marks):
                 f"Texts: {LENGTH} tokens of the small language model, {SAMPLING}, "
                 "decoded, attacked, and tokenised again; a new key for each.",
                 "Perplexity under the unmarked model, of the unattacked text. Runs of "
-                f"{SAMPLING.no_repeat} tokens never come twice, whatever the mark: the "
-                "sampler forbids them.",
+                f"{SAMPLING.no_repeat} tokens that came before are never sampled.",
                 f"{UNMARKED}: under a key of each scheme and peer in turn; a table has "
                 "it for each of them.",
             ),

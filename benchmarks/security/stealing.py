@@ -8,6 +8,7 @@ preference; it counts if the provider's own detector finds a mark in it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections import defaultdict
@@ -50,14 +51,7 @@ def measure(options: Options) -> Part:
     if options.samples is not None:
         queries = (options.samples,)
     keys = KEYS if options.full else FEW
-    identity = {
-        "code": code_version(
-            (detectors_package, kernels, schemes),
-            *("sources.py", "security/bigrams.py", "security/stealing.py"),
-        ),
-        "seed": options.seed,
-        "queries": list(queries),
-    }
+    identity = _identity(queries, options)
     with Journal(options.work, "security-stealing", identity) as journal:
         ids = [f"{name}/{i}" for name in VICTIMS for i in range(keys)]
         missing = journal.missing(ids)
@@ -111,6 +105,22 @@ def measure(options: Options) -> Part:
         new=new,
         reused=len(ids) - new,
     )
+
+
+def _identity(queries: tuple[int, ...], options: Options) -> dict[str, Any]:
+    """What decides the rows; the model is of texts that come with packages."""
+    words = model()
+    return {
+        "code": code_version(
+            (detectors_package, kernels, schemes),
+            *("sources.py", "security/bigrams.py", "security/stealing.py"),
+        ),
+        "model": hashlib.sha256(
+            words.ids.tobytes() + words.log_p.tobytes()
+        ).hexdigest(),
+        "seed": options.seed,
+        "queries": list(queries),
+    }
 
 
 def _victim(place: str, queries: tuple[int, ...], options: Options) -> dict[str, Any]:

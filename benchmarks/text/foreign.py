@@ -283,7 +283,7 @@ def marked(
             seed=seed,
             watermarking_config=peer.config(key),
         )
-    except Exception as error:
+    except Exception as error:  # other people's code: it may fail in any way
         return {"failed": f"{type(error).__name__}: {error}"}
     return {"ids": drawn.ids, "nats": drawn.nats, "key": key}
 
