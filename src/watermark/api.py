@@ -50,6 +50,7 @@ from watermark.pipelines.base import Attachment, OnUnsupported
 from watermark.record import Record
 from watermark.report import Report
 from watermark.schemes import SCHEMES
+from watermark.schemes.learned.codec import Codec
 from watermark.sign.stamps import When
 from watermark.store.leaf import CONTENT, Entry
 from watermark.tokenizer import TextTokenizer
@@ -210,6 +211,7 @@ class Watermark:
         carrier: Carrier | None = None,
         format: str | None = None,
         mark: bool = True,
+        layers: Sequence[str | Codec] | None = None,
         require_mark: bool = False,
         timestamp: When | None = None,
         regimes: str | Regime | Sequence[str | Regime] = (),
@@ -235,6 +237,10 @@ class Watermark:
             format: container of a PIL image: ``"png"``, ``"jpeg"`` or ``"webp"``; by
                 default the suffix at `Marked.save` decides.
             mark: whether finished media may be changed to carry a mark.
+            layers: which marks a picture or sound is given: ``"pixel"`` or ``"wave"``,
+                and learned marks by the names of their codecs, as ``["rivagan",
+                "pixel"]`` (docs/learned.md); None: ours, where there is none. Those
+                that its record names stay as they are.
             require_mark: raise where nothing at all was marked, instead of a warning.
                 A short text may be marked and still be too short to be found.
             timestamp: ``"now"``, ``"deferred"`` or ``"never"``; None: as `wm stamp`
@@ -251,7 +257,10 @@ class Watermark:
 
         Raises:
             LabelError: a regime requires what this file cannot have; with its clause.
-            NotMarked: no mark, and `require_mark` is set.
+            NotMarked: no mark, and `require_mark` is set or `layers` asked for some.
+            MissingDependency: a learned mark's package is not installed.
+            MissingCodec: there is no such codec, or its weights are not here.
+            CodecError: a codec failed, or is for another medium or size.
             AmbiguousRecord: several records match.
             UnsupportedFormat: no manifest can be written for this type.
             SigningError: signing or reading back failed.
@@ -277,10 +286,16 @@ class Watermark:
             )
         found = record or self._record_of(asset, loaded)
         carried, reason = loaded, ""
-        if mark and not _is_marked(found):
+        if layers is not None and not mark:
+            raise ValueError("layers= found with mark=False, expected one of them")
+        if mark and (layers is not None or not _is_marked(found)):
             newest = self.home.ring.newest
-            made = finished.mark(loaded, found, newest.key, newest.epoch)
+            made = finished.mark(loaded, found, newest.key, newest.epoch, layers)
             carried, found, reason = made.asset, made.record, made.reason
+            if layers is not None and reason:
+                raise NotMarked(reason)
+            for each in made.keys:
+                self.home.add_key_record(each)
         if not _is_marked(found):
             message = (
                 f"this {found.kind} carries no mark (record {found.record_id}: mark "
@@ -445,6 +460,7 @@ class Watermark:
                 By default nothing is asked, and no socket opened.
 
         Raises:
+            UnsupportedFormat: no asset; or an array of another shape, dtype or range.
             HomeError: `resolve` is True, and the home names no repository.
             TokenizerMismatch: `tokenizer` is none that the key records name.
             VocabularyMismatch: it has more tokens than an engine's record says.

@@ -14,6 +14,8 @@
   + VocabularyMismatch     the logits are not as wide as the key record says
   + InvalidSignal          NaN or infinity where a mark has to go
   + MissingDependency      an optional package is not installed (also an ImportError)
+  + MissingCodec           a learned mark's codec or its weights are not at hand
+  + CodecError             a learned mark's codec failed, or gave something else
   + SigningError           a manifest could not be signed, or failed its read-back
     - TimestampError       a time-stamp is refused, untrustworthy, late or not to be had
   + OcspError              a responder's answer cannot be had or believed
@@ -99,6 +101,14 @@ class MissingDependency(WatermarkError, ImportError):
             f"the package {package!r} is not installed, and this needs it: "
             f"pip install 'watermark-sdk[{extra}]'"
         )
+
+
+class MissingCodec(WatermarkError):
+    """The codec of a learned mark, or its weights, are not on this machine."""
+
+
+class CodecError(WatermarkError):
+    """The codec of a learned mark failed, or gave something else than it says."""
 
 
 class LabelError(WatermarkError):

@@ -33,6 +33,7 @@ from watermark.record import utc_now
 from watermark.resolution import endpoints
 from watermark.schemes import SCHEMES, default_records
 from watermark.schemes.foreign import FOREIGN
+from watermark.schemes.learned import scheme_of
 from watermark.sign.credential import Credential
 from watermark.store import retention
 from watermark.store.checkpoint import LogKey
@@ -317,7 +318,8 @@ class Home:
         return [r for r in defaults if r.test not in named] + bound
 
     def _checked(self, record: KeyRecord) -> KeyRecord:
-        scheme = SCHEMES.get(record.scheme) or FOREIGN.get(record.scheme)
+        name = record.scheme
+        scheme = SCHEMES.get(name) or FOREIGN.get(name) or scheme_of(name)
         if scheme is None or scheme.version != record.version:
             raise KeyFileError(
                 f"{self.path / 'records'} names {record.scheme!r} version "

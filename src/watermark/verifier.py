@@ -99,9 +99,11 @@ class Verifier:
         self._resolver = _resolver(resolve, home)
 
     def __call__(self, asset: Any) -> Report:
-        """Judge one asset. Never raises on bad content.
+        """Judge one asset. Never raises on bad content of a file.
 
         Raises:
+            UnsupportedFormat: an array, a film or latents of another shape, type or
+                range than `load` takes.
             TokenizerMismatch: the tokenizer given is none that the key records name.
             StoreError: the ledger cannot be read, or is not as its log signed it.
         """

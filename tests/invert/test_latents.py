@@ -17,7 +17,7 @@ from tests.invert import families
 from tests.pipelines import tiny
 
 from watermark.errors import InvalidSignal, UnsupportedPipeline
-from watermark.invert import taps
+from watermark.invert import latents, taps
 from watermark.invert.latents import STARTS, Inverter
 from watermark.invert.schedules import inverse_of
 
@@ -180,6 +180,16 @@ def test_dry_runs_are_made_once_for_each_size() -> None:
         inverter.noise(np.zeros((side, side, 3), np.uint8), steps=1)
 
     assert len(inverter._layouts) == 2
+
+
+def test_layouts_of_few_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends pictures chooses their sizes, and how many there are."""
+    monkeypatch.setattr(latents, "KEPT", 2)
+    inverter = Inverter(made("stable_diffusion"))
+    for side in (32, 48, 64):
+        inverter.noise(np.zeros((side, side, 3), np.uint8), steps=1)
+
+    assert [shape[0] for shape in inverter._layouts] == [48, 64]
 
 
 # --- bad input -----------------------------------------------------------------------

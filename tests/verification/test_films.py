@@ -24,7 +24,7 @@ from watermark.errors import UnsupportedFormat, UnsupportedPipeline
 from watermark.keys import Key, KeyRecord
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import SCHEMES, latent, noise, pixel
-from watermark.verification import Setting, verify, video
+from watermark.verification import Setting, frames, verify, video
 from watermark.verification.frames import Time
 
 Film = NDArray[np.uint8]
@@ -215,10 +215,20 @@ def test_frames_marked_as_finished_pictures_are_found_and_counted() -> None:
 
     assert found.payload == mark_id
     assert found.hypotheses == 8 * (2 << 4 + 64)
-    assert found.detail.endswith("frame 5")  # one near the middle, and none after it
+    assert found.detail.endswith("frame 5")  # the one nearest to the middle
     plain = look(np.stack([picture] * 9), one)
     assert plain.verdict == Verdict.INCONCLUSIVE
     assert (mark_of(plain).log10_p or 0) > -3
+
+
+def test_in_a_film_of_two_providers_frames_both_keys_are_found() -> None:
+    first, second = record("pixel"), record("pixel", seed=2)
+    shots = [pixel.mark(photograph(3), pixel.Code(one))[0] for one in (first, second)]
+    report = look(np.stack([shots[0]] * 4 + [shots[1]] * 8), first, second)
+    found = {e.key_id for e in report.evidence if (e.log10_p or 0) <= -6}
+
+    assert found == {first.kid, second.kid}
+    assert report.verdict == Verdict.CONFLICT
 
 
 @pytest.mark.parametrize("pictures", [True, False])
@@ -242,6 +252,12 @@ def test_a_video_file_is_to_be_decoded_first() -> None:
     [reason] = [r for r in report.reasons if r.code == "no-detector"]
 
     assert "give its frames" in reason.detail
+
+
+def test_a_film_of_pictures_that_are_not_read_is_open_as_one_picture_is() -> None:
+    deep = Image.new("F", (64, 64))
+    for given in (deep, [deep, deep]):
+        assert "unreadable" in codes(look(given, record("pixel")))
 
 
 def test_without_a_pipeline_a_film_is_open() -> None:
@@ -332,6 +348,20 @@ def test_a_film_whose_noise_is_given_may_have_lost_frames() -> None:
 
     assert mark_of(report).payload == mark_id
     assert "4 of 12 missing" in mark_of(report).detail
+
+
+def test_frames_in_other_places_are_sought_among_so_many_alone() -> None:
+    """Of 200 frames the orders exceed a float64, and the search has no end."""
+    shape = (4, 200, 8, 8)
+    z, _, mark_id = noise.mark(draw(shape), noise.Code(record(), shape))
+    moved = look(Latents(np.roll(z, 100, axis=1), initial=True))
+
+    assert "search-incomplete" in codes(moved)
+    assert mark_of(look(Latents(z, initial=True))).payload == mark_id
+    longest = z[:, : frames.MOST["normal"]]
+    whole = noise.mark(longest, noise.Code(record(), longest.shape))[0]
+    found = look(Latents(np.roll(whole, 60, axis=1), initial=True))
+    assert (found.verdict, "search-incomplete" in codes(found)) == ("MARKED", False)
 
 
 # --- for real ------------------------------------------------------------------------

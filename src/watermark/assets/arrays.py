@@ -135,7 +135,7 @@ def film(pictures: Sequence[Any]) -> NDArray[np.uint8]:
         UnsupportedFormat: they are not all pictures of one size, or too large.
         DamagedAsset: one of them cannot be read.
     """
-    from watermark.assets import image  # and with it PIL, which a text needs not
+    from watermark.assets import DamagedAsset, image  # PIL, which a text needs not
 
     sizes = {getattr(each, "size", None) for each in pictures}
     if len(sizes) != 1 or not all(hasattr(each, "getbands") for each in pictures):
@@ -147,7 +147,10 @@ def film(pictures: Sequence[Any]) -> NDArray[np.uint8]:
     _bounded(len(pictures) * height * width, film=True)
     out = np.empty((len(pictures), height, width, 3), np.uint8)
     for frame, each in zip(out, pictures, strict=True):
-        frame[...] = image.to_rgb8(image.loaded(each))
+        try:
+            frame[...] = image.to_rgb8(image.loaded(each))
+        except UnsupportedFormat as error:  # told as of a single picture
+            raise DamagedAsset(str(error)) from None
     return out
 
 

@@ -14,7 +14,10 @@ from watermark.cli.options import HomeOption, PassphraseOption, opened, passphra
 from watermark.cli.terminal import Code, Failure, error, say, title, warn
 from watermark.errors import (
     AmbiguousRecord,
+    CodecError,
     LabelError,
+    MissingCodec,
+    MissingDependency,
     NotMarked,
     SigningError,
     UnsupportedFormat,
@@ -95,6 +98,15 @@ def embed(
             help="Whether pictures and sound without a mark are changed to carry one.",
         ),
     ] = True,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME",
+            help="A mark to put in: pixel, wave, or a learned one (rivagan, trustmark, "
+            "videoseal, audioseal). By default pixel or wave.",
+        ),
+    ] = None,
     regime: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,6 +154,8 @@ def embed(
     it is refused with the clause. The rest of the settings stands in home.toml.
     """
     _check_regimes(regime or [], explicit)
+    if layer and not mark:
+        raise Failure("--layer found with --no-mark, expected one of them", Code.USAGE)
     targets = _targets(files, out, force=force)
     failed, sidecars = 0, set[Path]()
     with opened(home, passphrase(passphrase_file)) as w:
@@ -156,6 +170,7 @@ def embed(
                     require_mark=require_mark,
                     force=force,
                     source=source,
+                    layers=layer or None,
                     regimes=tuple(regime or ()),
                     explicit=_EXPLICIT[explicit],
                     timestamp=None if timestamp is None else timestamp.value,
@@ -167,6 +182,9 @@ def embed(
                 NotMarked,
                 AmbiguousRecord,
                 LabelError,
+                MissingDependency,
+                MissingCodec,
+                CodecError,
             ) as problem:
                 error(f"{file}: {getattr(problem, 'strerror', None) or problem}")
                 failed += 1

@@ -29,6 +29,7 @@ MAX_FILM = 1 << 27  # of all frames: 140 of 1280 x 720
 # Where a picture made from another one may have begun, as a share of the whole time.
 STARTS = (1.0, 0.8, 0.6, 0.45, 0.3)
 CELLS = (1, 2, 4)  # a side must be a multiple of this many cells: packed, or windows
+KEPT = 32  # layouts, the size of a sample or twice: a service sees any number of sizes
 
 
 class Inverter:
@@ -179,6 +180,8 @@ class Inverter:
             found, inputs = self._layouts[picture.shape]
         else:
             found, inputs = self._learnt(_size(picture), encoded)
+            if len(self._layouts) >= KEPT:
+                self._layouts.pop(next(iter(self._layouts)))
             self._layouts[picture.shape] = found, inputs
             self._inputs = inputs
         if found.decoded != encoded:

@@ -9,6 +9,7 @@ from watermark.assets.loading import Asset
 from watermark.labelling import Job
 from watermark.labels import containers, explicit, iptc
 from watermark.labels.regimes import LAYERS, Level
+from watermark.schemes.learned import is_learned
 from watermark.sign.stamps import When
 
 
@@ -69,7 +70,9 @@ def _marks(job: Job, data: bytes) -> None:
     names = "; ".join(f"{mark.scheme}, key {mark.key_id}" for mark in seen or marks)
     if seen:
         job.account.enter("watermark", "verified", names)
-    elif any(mark.scheme in ("pixel", "wave") for mark in marks):
+    elif any(
+        mark.scheme in ("pixel", "wave") or is_learned(mark.scheme) for mark in marks
+    ):
         job.account.lack("watermark", "the mark did not survive what came after it")
     else:
         more = "found again with the pipeline or by a longer text"

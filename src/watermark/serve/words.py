@@ -61,6 +61,10 @@ REASONS = {
     "content-not-compared": "It could not be compared with what was recorded: it was "
     "cut, turned or burnt out, its mark is faint, or nothing was recorded to compare.",
     "key-revoked": "Only revoked keys fire: somebody else may have forged the mark.",
+    "no-codec": "A mark of another maker's engine was not looked for: it is not "
+    "installed here.",
+    "codec-failed": "A mark of another maker's engine could not be looked for.",
+    "copyable": "A mark fires that anybody could have copied from another file.",
     "weak-key": "Only keys fire that anybody can know: anybody could have put the mark "
     "there.",
     "two-manifests": "Its manifest is not the one that its mark leads to: one of them "

@@ -1,4 +1,4 @@
-"""Marks in a sound: the spectrum, under every key record of `wave`."""
+"""Marks in a sound: the spectrum, under key records of `wave`, and learned marks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from watermark.detectors import wave as wave_detector
 from watermark.errors import InvalidSignal, UnsupportedFormat
 from watermark.report import Reason
 from watermark.schemes.wave import Code
+from watermark.verification import learned
 from watermark.verification.setting import Findings, Setting, mark_evidence
 
 # Below these a mark that is there is often not found.
@@ -17,7 +18,7 @@ SURE_SECONDS, SURE_LOUD = 5, 0.003
 
 
 def audio_marks(asset: Asset, setting: Setting, found: Findings) -> None:
-    """Test every key record of `wave`; no pipeline for sound is inverted."""
+    """Test `wave` and what learned marks there are; no pipeline is inverted."""
     if setting.inverter is not None:
         found.open.append(
             Reason(
@@ -28,7 +29,9 @@ def audio_marks(asset: Asset, setting: Setting, found: Findings) -> None:
             )
         )
     records = {r.test: r for r in setting.records if r.scheme == "wave"}
-    if not records:
+    others = {r.test: r for r in setting.records if learned.is_for(r, sound=True)}
+    tests = len(records) + len(others)
+    if not tests:
         found.open.append(Reason("no-key", "no key record of scheme wave is at hand"))
         return
     try:
@@ -36,11 +39,15 @@ def audio_marks(asset: Asset, setting: Setting, found: Findings) -> None:
         scores = []
         for record in records.values():
             score = wave_detector.score(samples, rate, Code(record))
-            scores.append(mark_evidence(record, score, len(records), setting))
+            scores.append(mark_evidence(record, score, tests, setting))
     except (DamagedAsset, InvalidSignal, UnsupportedFormat) as error:
         found.open.append(Reason("unreadable", str(error)))
         return
     found.evidence += scores
+    about = samples, rate, list(others.values()), tests
+    learned.sound_marks(*about, setting, found)
+    if not records:
+        return
     seconds, loud = len(samples) / rate, float(np.sqrt(np.mean(samples**2)))
     if seconds < SURE_SECONDS or loud < SURE_LOUD:
         found.open.append(

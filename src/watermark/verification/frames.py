@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from watermark.detectors import frames as detector
 from watermark.detectors import signs
 from watermark.keys import KeyRecord
+from watermark.report import Reason
 from watermark.verification.looks import Codes, Files, Look, Seen
 from watermark.verification.where import Place
 
@@ -27,6 +28,10 @@ Floats = NDArray[Any]
 PLAIN = {"quick": 1.0, "normal": 0.5, "thorough": 0.5}  # share of the film as it came
 MISSING = {"normal": 0, "thorough": 8}  # frames of latents that may be; by effort
 GROUPS = (1, 2, 4, 6, 8)  # frames of film for one of latents
+# Frames of latents that may be in other places. The nonces are searched under every
+# shift, so that each frame more costs seconds; and their orders are counted in a
+# float64, which 160 exceed.
+MOST = {"normal": 32, "thorough": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def looks(
     effort: str,
     codes: Codes,
     files: Files,
-) -> Iterator[Look]:
+) -> Iterator[Look | Reason]:
     """As it came, then rearranged.
 
     Args:
@@ -123,15 +128,23 @@ def rearranged(
     effort: str,
     codes: Codes,
     files: Files,
-) -> Iterator[Look]:
+) -> Iterator[Look | Reason]:
     """Frames that were cut off, left out or re-ordered; where the effort is made."""
     if effort not in MISSING:
         return
-    tries = [
+    most = MOST[effort]
+    every = [
         (axis, length)
         for axis in time.axes
         for length in time.lengths(seen.shape[axis], MISSING[effort])
     ]
+    tries = [one for one in every if max(seen.shape[one[0]], one[1]) <= most]
+    if len(tries) < len(every):
+        yield Reason(
+            "search-incomplete",
+            f"{name}: frames in other places were not looked for among more than "
+            f"{most} frames of latents: give a part of the film",
+        )
     for axis, length in tries:
 
         def score(record: KeyRecord, axis: int = axis, length: int = length) -> Seen:

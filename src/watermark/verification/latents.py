@@ -50,14 +50,14 @@ def latents_marks(asset: Asset, setting: Setting, found: Findings) -> None:
         )
 
 
-def _initial(given: Latents, setting: Setting, files: Files) -> Iterator[Look]:
+def _initial(given: Latents, setting: Setting, files: Files) -> Iterator[Look | Reason]:
     codes = kept(noise.Code)
     for name, share, seen in _sampled(given):
         args = seen, _time(seen), setting.effort, codes, files
         yield from frames.looks(f"noise{name}", share, *args)
 
 
-def _final(given: Latents, setting: Setting, files: Files) -> Iterator[Look]:
+def _final(given: Latents, setting: Setting, files: Files) -> Iterator[Look | Reason]:
     codes = kept(latent.Code)
     for name, share, seen in _sampled(given):
         args = latent.whiten(seen), _time(seen), setting.effort, codes, files

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from watermark.detectors.base import LN10
-from watermark.detectors.signs import PAYLOAD_LOG10_P
+from watermark.detectors.signs import CANDIDATES, PAYLOAD_LOG10_P
 from watermark.errors import InvalidSignal, UnsupportedPipeline
 from watermark.keys import KeyRecord
 from watermark.report import Evidence, Reason
 from watermark.schemes.base import option
+from watermark.schemes.learned import is_learned
 from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES
+from watermark.verification import learned
 from watermark.verification.looks import Layer, Look, Seen
 from watermark.verification.registry import mark_ids
 from watermark.verification.setting import (
@@ -46,19 +48,21 @@ class Layers(Generic[Content]):
 def look_at(
     content: Content, layers: Layers[Content], setting: Setting, found: Findings
 ) -> list[str]:
-    """Test every key record on the layer of its scheme; the layers that were looked at.
+    """Test every key record on the layer of its scheme; which of ours were looked at.
 
     Every layer is looked at, so that marks of two providers are seen in whatever layers
-    they lie; each key record of a layer is one test.
+    they lie; each key record of a layer is one test. Learned marks are layers where
+    there is a key record of one.
     """
-    records = {r.test: r for r in setting.records if r.scheme in layers.looks}
+    looks = {**layers.looks, **learned.layers(content, setting)}
+    records = {r.test: r for r in setting.records if r.scheme in looks}
     if not records:
-        names = ", ".join(layers.looks)
+        names = ", ".join(looks)
         found.open.append(Reason("no-key", f"no key record of {names} is at hand"))
         return []
     looked: list[str] = []
     decided: list[Evidence] = []
-    for scheme, layer in layers.looks.items():
+    for scheme, layer in looks.items():
         own = [r for r in records.values() if r.scheme == scheme]
         if own and setting.inverter is None and scheme in layers.needs:
             reason = Reason("no-pipeline", layers.needs[scheme])
@@ -78,7 +82,12 @@ def look_at(
                 _test(look, own, len(records), setting, best)
                 if any(decides(evidence, setting) for evidence, _ in best.values()):
                     break
-            looked.append(scheme)
+            if is_learned(scheme):
+                found.power.append(learned.power(scheme))
+            else:
+                looked.append(scheme)
+        except learned.TROUBLE as error:
+            found.open.append(learned.untold(scheme, error))
         except (InvalidSignal, UnsupportedPipeline, RuntimeError, ValueError) as error:
             # The size is the content's choice; a size the model refuses is content.
             # What earlier looks saw still counts.
@@ -92,7 +101,7 @@ def look_at(
             found.evidence.append(evidence)
             if seen.frame is not None:
                 found.frames[evidence] = seen.frame
-            if decides(evidence, setting):
+            if decides(evidence, setting) and not is_learned(scheme):
                 decided.append(evidence)
     _tell_faint(decided, setting, found)
     return looked
@@ -172,6 +181,8 @@ def _read(
     nonce = seen.where.nonce.to_bytes(NONCE_BYTES, "little")
     on_file = mark_ids(record, ledger, nonce)
     fits = sorted((seen.where.ln_p(mark_id), mark_id) for mark_id in on_file)
-    if fits and fits[0][0] + math.log(len(fits)) <= PAYLOAD_LOG10_P * LN10:
+    # The nonce may be the one of some candidates whose data fits best.
+    tried = CANDIDATES * len(fits)
+    if fits and fits[0][0] + math.log(tried) <= PAYLOAD_LOG10_P * LN10:
         return fits[0][1]
     return None

@@ -37,7 +37,7 @@ from watermark.verification.setting import (
 )
 from watermark.verification.where import Place
 
-KEPT = 32  # codes: 3 MB each for latents of 262,144 numbers
+KEPT = 1 << 23  # numbers of all codes together: 12 bytes for each
 
 
 class Seen(NamedTuple):
@@ -124,15 +124,16 @@ def inverted(
 
 
 def kept(make: Codes) -> Codes:
-    """Codes that are made once, `KEPT` at a time: most looks are of one shape."""
+    """Codes that are made once, of `KEPT` numbers: most looks are of one shape."""
     made: dict[tuple[Any, ...], SignCode] = {}
 
     def code(record: KeyRecord, shape: tuple[int, ...]) -> SignCode:
         found = made.get((record.test, shape))
         if found is None:
-            if len(made) >= KEPT:
+            found = make(record, shape)
+            while made and sum(one.size for one in made.values()) + found.size > KEPT:
                 made.pop(next(iter(made)))
-            found = made[record.test, shape] = make(record, shape)
+            made[record.test, shape] = found
         return found
 
     return code

@@ -17,6 +17,7 @@ from watermark.likelihood import Likelihood
 from watermark.record import Mark
 from watermark.report import Evidence, Reason
 from watermark.schemes.foreign import FOREIGN
+from watermark.schemes.learned import is_learned
 from watermark.store.ledger import Ledger
 from watermark.tokenizer import TextTokenizer
 from watermark.verification.geometry import Candidate
@@ -154,6 +155,7 @@ def mark_evidence(
     """
     hypotheses = math.ceil(score.hypotheses * tests - 1e-9)
     codes = ["key-revoked"] * (record.kid in setting.revoked)
+    codes += ["copyable"] * is_learned(record.scheme)
     foreign = FOREIGN.get(record.scheme)
     if foreign is not None:
         codes += ["weak-key"] * foreign.weak(record)

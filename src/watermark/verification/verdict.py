@@ -14,6 +14,10 @@ from watermark.sign.manifest import ManifestResult
 from watermark.verification.setting import Findings, Setting, binding, decides
 
 WEAK = -3.0  # log10 p that decides nothing, yet is too small to report as nothing
+_COPYABLE = (
+    "a learned mark can be read from one marked file and put on any other, so it is no "
+    "proof of who made this and contradicts nothing"
+)
 _CAPTURED = ("digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm")
 
 
@@ -25,7 +29,10 @@ def judge(
 ) -> Report:
     """One word for everything that was found."""
     marks = [e for e in found.evidence if decides(e, setting)]
-    _contradictions(marks, manifest, found, setting)
+    firm = [mark for mark in marks if "copyable" not in mark.codes]
+    _contradictions(firm, manifest, found, setting)
+    if firm and len(firm) < len(marks):
+        found.notes.append(Reason("copyable", _COPYABLE))
     weak = [e for e in found.evidence if e.log10_p is not None and e.log10_p <= WEAK]
     if weak and not marks:
         found.open.append(
@@ -51,7 +58,9 @@ def judge(
                     "only revoked keys fire: whoever holds one could have forged it",
                 )
             ]
-        elif all({"key-revoked", "weak-key"} & {*mark.codes} for mark in marks):
+        elif not firm:
+            reasons = [Reason("copyable", f"only such marks fire: {_COPYABLE}")]
+        elif all({"key-revoked", "weak-key"} & {*mark.codes} for mark in firm):
             reasons = [
                 Reason(
                     "weak-key",

@@ -14,7 +14,7 @@ counted beforehand:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,19 +86,23 @@ def _chosen(count: int, effort: str) -> list[int]:
 
 
 def _pixel(film: Film, setting: Setting, files: Files) -> Iterator[Look]:
-    """Some frames, each as a picture."""
-    codes: dict[Any, pixel.Code] = {}
+    """Some frames, each as a picture and each a test.
+
+    One look, so that of a film spliced from two providers' every key is seen.
+    """
     chosen = _chosen(len(film), setting.effort)
-    for place in chosen:
 
-        def score(record: KeyRecord, place: int = place) -> Seen:
-            code = codes.setdefault(record.test, pixel.Code(record))
-            return Seen(pixel_detector.score(film[place], code))
+    def score(record: KeyRecord) -> Seen:
+        code = pixel.Code(record)
+        scores = {place: pixel_detector.score(film[place], code) for place in chosen}
+        best = min(scores, key=lambda place: scores[place].log10_p())
+        tried = scores[best].hypotheses * len(chosen)
+        return Seen(replace(scores[best], hypotheses=tried), told=f"frame {best}")
 
-        yield Look(f"frame {place}", 1 / len(chosen), score)
+    yield Look("frames", 1.0, score)
 
 
-def _latent(film: Film, setting: Setting, files: Files) -> Iterator[Look]:
+def _latent(film: Film, setting: Setting, files: Files) -> Iterator[Look | Reason]:
     """The final latents: of the whole film, or of some frames, each by itself."""
     encoder = setting.inverter
     if not isinstance(encoder, Encoder):
@@ -119,7 +123,7 @@ def _latent(film: Film, setting: Setting, files: Files) -> Iterator[Look]:
         yield frames.plain(name, share, white, Time(()), codes, files)
 
 
-def _noise(film: Film, setting: Setting, files: Files) -> Iterator[Look]:
+def _noise(film: Film, setting: Setting, files: Files) -> Iterator[Look | Reason]:
     """The initial noise, by inverting the pipeline: more and more steps."""
     codes = kept(noise.Code)
     plain = frames.PLAIN[setting.effort]
