@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = PYTHON.findall((ROOT / "README.md").read_text())
 
 
 @pytest.mark.models
@@ -28,3 +29,16 @@ def test_the_example_runs(
         "module.txt",
         "module.txt.c2pa",
     ]
+
+
+@pytest.mark.models
+def test_the_example_with_another_scheme_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (block,) = PYTHON.findall((ROOT / "docs" / "foreign-latents.md").read_text())
+    exec(compile(block, "foreign-latents.md", "exec"), {})
+    *_, correlation, presence = capsys.readouterr().out.splitlines()
+
+    assert float(correlation) < -20
+    assert float(presence) < -20
