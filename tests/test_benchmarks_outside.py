@@ -422,7 +422,7 @@ def test_the_toolkit_itself(known: Toolkit) -> None:
 
 
 def test_the_same_prompts_and_draws_as_the_suites() -> None:
-    named = TextSuite().spec(Options()).attacks
+    named = TextSuite().spec(Options(full=True)).attacks
     assert set(Words.table) < set(named)
     assert MARKLLM.opening(Options())["length"] == 200
     assert MARKLLM.opening(Options())["sampling"]["no_repeat_ngram_size"] == 8
