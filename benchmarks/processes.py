@@ -10,10 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from benchmarks.options import Unavailable
@@ -84,14 +85,22 @@ def _pooled(make: Callable[[], Job], jobs: Jobs, cores: int, keep: Keep) -> set[
                 keep(name, one.result())
                 under_way.remove(name)
     except BrokenProcessPool:
+        # The pool ends its own, but one that it began to start meanwhile, and then it
+        # waits for that for ever.
+        _end(others)
         return under_way
     except BaseException:  # what is under way may take minutes
-        for process in set(multiprocessing.active_children()).difference(others):
-            process.terminate()
+        _end(others)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
     return under_way  # nothing
+
+
+def _end(others: Iterable[BaseProcess]) -> None:
+    """End all processes of this one but those."""
+    for process in set(multiprocessing.active_children()).difference(others):
+        process.terminate()
 
 
 @contextmanager

@@ -360,6 +360,24 @@ def test_a_blind_mark_too_faint_to_read_leads_to_the_record_with_its_nonce(
     assert ("too faint" in str(report.reasons)) == (not own)
 
 
+def test_nonces_of_blind_marks_are_no_registry(tmp_path: Path) -> None:
+    """Whose nonces are on file is not looked for by them, and none is missed so."""
+    home = Watermark.create(tmp_path / "home", provider="Acme")
+    wide, narrow = key_record(22), blind(22)
+    assert wide.kid == narrow.kid
+    made, mine = marked(wide, 120)
+    on_file(home, *(marked(narrow, seed)[1] for seed in range(3)))
+    picture = Affine().picture(made)
+    report = home.verify(picture, pipeline=Affine(), keys=wide)
+    assert report.verdict == Verdict.INCONCLUSIVE
+    assert "no-registry" in codes(report)
+
+    on_file(home, mine)
+    found = noise_evidence(home.verify(picture, pipeline=Affine(), keys=wide))
+    assert found.payload == mine.mark_id
+    assert found.hypotheses == 2 * 2  # pilot and joint, half of the budget: one nonce
+
+
 def test_mark_ids_that_were_not_given_agree_no_better_than_their_p_value() -> None:
     """Of a picture with the mark itself: the pilot agrees, another id must not."""
     rng = np.random.default_rng(21)
@@ -425,7 +443,8 @@ def test_a_generated_picture_is_found_by_its_nonce_on_file(w: Watermark) -> None
     (mark,) = attachment.records[0].marks
     record = attachment.key_record
     report = w.verify(image, pipeline=pipe, keys=record)
-    count = len(set(w.home.ledger.values(mark.nonce_binding)))
+    values = set(w.home.ledger.values(mark.nonce_binding))
+    count = sum(any(value[3:]) for value in values)  # the others are found blindly
 
     assert report.verdict == Verdict.MARKED
     assert noise_evidence(report).payload == mark.mark_id

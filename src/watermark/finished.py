@@ -29,8 +29,8 @@ CARRIERS: dict[str, tuple[str, ...]] = {
 }
 OWN = {"image": "pixel", "audio": "wave"}  # the layer of each that is ours
 # A learned mark has to be read back as surely as this, or with every bit of it: it
-# leaves room for the other tests of a picture (30 of 32 bits).
-SURE = math.log(2e-7)
+# leaves room for some hundred other tests of a picture (31 of 32 bits).
+SURE = math.log(1e-8)
 
 
 @dataclass(frozen=True)

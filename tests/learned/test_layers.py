@@ -33,6 +33,7 @@ from watermark.errors import (
 from watermark.report import Evidence, Report, Verdict
 from watermark.schemes import learned
 from watermark.schemes.learned import codec as codecs
+from watermark.verifier import Verifier
 
 HUM = Carriers(name="hum", bits=16, rate=16_000, least=16_000, most=32_000)
 riva = pytest.mark.skipif(
@@ -208,6 +209,24 @@ def test_of_four_keys_that_were_used_each_finds_its_own(w: Watermark) -> None:
     found = w.verify(saved(Image.fromarray(pixels)), keys=records)
     [hit] = [e for e in found.evidence if e.log10_p is not None and e.log10_p < -6]
     assert hit.key_id == records[2].kid
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_record_of_another_version_hides_none_of_this_one(first: bool) -> None:
+    learned.register(Carriers())
+    keys = [Key(np.random.default_rng(seed).bytes(32)) for seed in (8, 9)]
+    own = learned.record(keys[0], "carriers")
+    scheme = learned.scheme_of("learned-carriers")
+    assert scheme is not None
+    other = scheme.record(keys[1], bits=47, rate=0)
+    marked = learned.mark_picture(np.asarray(photo(3)), own)
+    records = [other, own] if first else [own, other]
+    report = Verifier(None, keys=records)(Image.fromarray(marked))
+
+    assert report.verdict == Verdict.MARKED
+    alone = Verifier(None, keys=[other])(Image.fromarray(marked))
+    assert alone.verdict == Verdict.INCONCLUSIVE
+    assert "codec-failed" in reasons(alone)
 
 
 def test_a_codec_that_is_gone_is_told_and_never_means_unmarked(w: Watermark) -> None:

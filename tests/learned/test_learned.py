@@ -225,11 +225,13 @@ def test_sizes_are_checked_before_a_codec_is_called() -> None:
         Carriers(bits=True),
         Carriers(rate=-1),
         Carriers(least=0),
+        Carriers(least=2, most=1),
+        Carriers(rate=384_001),
         object(),
     ],
     ids=[
         *("ours", "built-in", "upper", "empty", "path", "number", "no-bits", "many"),
-        *("true", "rate", "least", "object"),
+        *("true", "rate", "least", "most", "fast", "object"),
     ],
 )
 def test_a_codec_that_is_none_is_refused(codec: Any) -> None:

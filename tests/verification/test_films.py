@@ -231,6 +231,20 @@ def test_in_a_film_of_two_providers_frames_both_keys_are_found() -> None:
     assert report.verdict == Verdict.CONFLICT
 
 
+def test_in_latents_of_two_providers_frames_both_keys_are_found() -> None:
+    first, second = record("latent"), record("latent", seed=2)
+    shape = (3, 32, 32)
+    shots = [
+        shown(latent.mark(draw(shape), latent.Code(one, shape))[0][:, None])
+        for one in (first, second)
+    ]
+    film = np.concatenate([shots[0]] * 3 + [shots[1]] * 3)
+    report = look(film, first, second, inverter=Toy(pictures=True))
+    found = {e.key_id for e in report.evidence if (e.log10_p or 0) <= -6}
+
+    assert found == {first.kid, second.kid}
+
+
 @pytest.mark.parametrize("pictures", [True, False])
 def test_latents_are_those_of_the_film_or_of_its_frames(pictures: bool) -> None:
     one = record("latent")

@@ -71,6 +71,8 @@ def look_at(
             continue
         files = setting.files.of(own, setting.ledger)
         own = _at_hand(own, files, found)
+        if is_learned(scheme):
+            own = learned.at_hand(own, found)
         if not own:
             continue
         best: Best = {}

@@ -48,6 +48,20 @@ def is_for(record: KeyRecord, *, sound: bool) -> bool:
     return learned.is_learned(record.scheme) and heard is sound
 
 
+def at_hand(records: Sequence[KeyRecord], found: Findings) -> list[KeyRecord]:
+    """Those whose codec is here, as the record has it; of the others it is told why."""
+    own: list[KeyRecord] = []
+    for record in records:
+        try:
+            learned.codec_of(record)
+            own.append(record)
+        except TROUBLE as error:
+            reason = untold(record.scheme, error)
+            if reason not in found.open:
+                found.open.append(reason)
+    return own
+
+
 def untold(scheme: str, error: Exception) -> Reason:
     """Why a learned mark was not looked for."""
     name = scheme.removeprefix(learned.PREFIX)
@@ -120,11 +134,12 @@ def sound_marks(
         found: takes the evidence.
     """
     for scheme in sorted({record.scheme for record in records}):
-        own = [record for record in records if record.scheme == scheme]
+        own = at_hand([r for r in records if r.scheme == scheme], found)
+        if not own:
+            continue
         try:
             read = learned.read_sound(samples, rate, learned.codec_of(own[0]))
             for record in own:
-                learned.codec_of(record)  # of the same version
                 score = detector.score(read, record)
                 found.evidence.append(mark_evidence(record, score, tests, setting))
             found.power.append(power(scheme))

@@ -17,6 +17,7 @@ from watermark.schemes.base import option
 from watermark.schemes.signs import MARK_ID_BYTES, NONCE_BYTES
 from watermark.store.ledger import Ledger
 
+BLIND_BYTES = 3  # that a nonce may fill which is searched for
 MOST = 256  # entries of one nonce that are read, the newest
 
 
@@ -79,9 +80,17 @@ def _listed(record: KeyRecord, ledger: Ledger) -> Registry:
         # None: pruned since, or never a mark of ours.
         return next(iter(mark_ids(record, ledger, nonce)), None)
 
-    # Nothing of another length can have been a nonce of ours.
-    nonces = (value for value in ledger.values(name) if len(value) == NONCE_BYTES)
+    nonces = (value for value in ledger.values(name) if _is_wide(value))
     return Registry.of(nonces, mark_id_of)
+
+
+def _is_wide(nonce: bytes) -> bool:
+    """Whether it can be a registry's.
+
+    Of another length is none of ours; and those of marks that are found without a
+    file, which are on file as well, have 24 bits at most.
+    """
+    return len(nonce) == NONCE_BYTES and any(nonce[BLIND_BYTES:])
 
 
 def _mark(record: KeyRecord) -> Mark:

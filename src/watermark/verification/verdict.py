@@ -51,7 +51,7 @@ def judge(
         verdict, reasons = Verdict.CONFLICT, [*found.conflicts, *unread]
     elif marks:
         verdict, reasons = Verdict.MARKED, []
-        if all("key-revoked" in mark.codes for mark in marks):
+        if all("key-revoked" in mark.codes for mark in firm or marks):
             reasons = [
                 Reason(
                     "key-revoked",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,18 +89,31 @@ def _chosen(count: int, effort: str) -> list[int]:
 def _pixel(film: Film, setting: Setting, files: Files) -> Iterator[Look]:
     """Some frames, each as a picture and each a test.
 
-    One look, so that of a film spliced from two providers' every key is seen.
+    All of them, so that of a film spliced from two providers' every key is seen.
     """
-    chosen = _chosen(len(film), setting.effort)
+    codes: dict[Any, pixel.Code] = {}
+
+    def look(place: int) -> Look:
+        def score(record: KeyRecord) -> Seen:
+            code = codes.setdefault(record.test, pixel.Code(record))
+            return Seen(pixel_detector.score(film[place], code))
+
+        return Look(f"frame {place}", 1.0, score)
+
+    yield _together([look(place) for place in _chosen(len(film), setting.effort)])
+
+
+def _together(looks: Sequence[Look]) -> Look:
+    """Several looks as one: the best of them, each one more hypothesis."""
 
     def score(record: KeyRecord) -> Seen:
-        code = pixel.Code(record)
-        scores = {place: pixel_detector.score(film[place], code) for place in chosen}
-        best = min(scores, key=lambda place: scores[place].log10_p())
-        tried = scores[best].hypotheses * len(chosen)
-        return Seen(replace(scores[best], hypotheses=tried), told=f"frame {best}")
+        seen = [(look.name, look.score(record)) for look in looks]
+        name, best = min(seen, key=lambda one: one[1].score.log10_p())
+        tried = best.score.hypotheses * len(looks)
+        counted = replace(best.score, hypotheses=tried)
+        return best._replace(score=counted, told=best.told or name)
 
-    yield Look("frames", 1.0, score)
+    return Look("frames", 1.0, score)
 
 
 def _latent(film: Film, setting: Setting, files: Files) -> Iterator[Look | Reason]:
@@ -117,10 +131,12 @@ def _latent(film: Film, setting: Setting, files: Files) -> Iterator[Look | Reaso
         args = white, time, setting.effort, codes, files
         yield from frames.looks("encoded", 1.0, *args)
         return
+    looks = []
     for place in chosen:
         white = latent.whiten(encoder.latents(film[place]))
-        name, share = f"frame {place}, encoded", 1 / len(chosen)
-        yield frames.plain(name, share, white, Time(()), codes, files)
+        args = 1.0, white, Time(()), codes, files
+        looks.append(frames.plain(f"frame {place}, encoded", *args))
+    yield _together(looks)
 
 
 def _noise(film: Film, setting: Setting, files: Files) -> Iterator[Look | Reason]:

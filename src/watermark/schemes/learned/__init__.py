@@ -27,7 +27,6 @@ from watermark.schemes.learned.codec import register as register
 PREFIX = "learned-"
 VERSION = 1
 PIECES = 64  # of a sound that are read, the first ones
-MOST_RATE = 384_000
 
 
 def is_learned(scheme: str) -> bool:
@@ -53,7 +52,7 @@ def scheme_of(name: str) -> Scheme | None:
 
 def _check(parameters: Mapping[str, Parameter]) -> None:
     within(parameters, "bits", 1, codecs.MOST_BITS)
-    within(parameters, "rate", 0, MOST_RATE)
+    within(parameters, "rate", 0, codecs.MOST_RATE)
 
 
 def named(codec: str | Codec) -> Codec:

@@ -1,7 +1,7 @@
 """`audioseal`: AudioSeal (arXiv:2401.17264), 16 bits in every two seconds of sound.
 
 16 bits alone cannot have a p-value below 2**-16, so a sound is cut in pieces that have
-bits of their own: from four seconds on they can decide. Its makers' loader unpickles
+bits of their own: from three seconds on they can decide. Its makers' loader unpickles
 whatever a checkpoint holds; here the weights are read as plain tensors.
 """
 

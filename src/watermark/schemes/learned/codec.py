@@ -18,11 +18,19 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.errors import CodecError, InvalidSignal, MissingCodec, WatermarkError
+from watermark.errors import (
+    CodecError,
+    InvalidSignal,
+    MissingCodec,
+    MissingDependency,
+    WatermarkError,
+)
 
 Bits = NDArray[np.uint8]  # each 0 or 1
 
 MOST_BITS = 1024
+MOST_RATE = 384_000
+_OURS = (CodecError, InvalidSignal, MissingCodec, MissingDependency)
 TAKEN = frozenset({"latent", "noise", "pixel", "wave"})  # layers of our own
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -87,11 +95,13 @@ def register(codec: Codec) -> None:
         )
     numbers = (codec.bits, codec.rate, codec.least, codec.most)
     if not all(type(n) is int for n in numbers) or not (
-        1 <= codec.bits <= MOST_BITS and codec.rate >= 0 and codec.least >= 1
+        1 <= codec.bits <= MOST_BITS
+        and 0 <= codec.rate <= MOST_RATE
+        and 1 <= codec.least <= codec.most
     ):
         raise CodecError(
             f"{codec.name}: bits, rate, least and most are {numbers}, expected 1 to "
-            f"{MOST_BITS} bits, a rate of 0 or more, and sizes of 1 or more"
+            f"{MOST_BITS} bits, a rate of 0 to {MOST_RATE}, and sizes of 1 or more"
         )
     _registered[codec.name] = codec
 
@@ -138,7 +148,7 @@ def encode(codec: Codec, content: NDArray[Any], bits: Bits) -> NDArray[Any]:
     """
     try:
         made = np.asarray(codec.encode(content.copy(), bits.copy()))
-    except WatermarkError:
+    except _OURS:
         raise
     except Exception as error:
         raise CodecError(f"{codec.name}: encoding failed: {_told(error)}") from error
@@ -165,7 +175,7 @@ def decode(codec: Codec, content: NDArray[Any]) -> Bits | None:
         read = np.asarray(found)
         fits = read.shape == (codec.bits,) and read.dtype.kind in "biuf"
         fits = fits and bool(np.isin(read, (0, 1)).all())  # NaN is neither
-    except WatermarkError:
+    except _OURS:
         raise
     except Exception as error:
         raise CodecError(f"{codec.name}: decoding failed: {_told(error)}") from error

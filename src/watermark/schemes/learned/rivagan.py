@@ -68,6 +68,8 @@ def load() -> RivaGan:
         raise MissingDependency("onnxruntime", "rivagan")
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # it would keep what one large picture needed
     folder = Path(next(iter(found.submodule_search_locations)))
     sessions = []
     for part in ("encoder", "decoder"):
@@ -78,6 +80,8 @@ def load() -> RivaGan:
                 "install that package again"
             )
         sessions.append(
-            onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(
+                file, options, providers=["CPUExecutionProvider"]
+            )
         )
     return RivaGan(*sessions)
