@@ -300,5 +300,8 @@ def test_robustness_runs_and_goes_on(
     assert str(none["Gaussian Shading, as published"]).startswith("0.00")
     assert str(flipped[OURS.name]).startswith("0.00")
     assert str(flipped[robustness.SEARCHED]).startswith("1.00")
+    read = dict(zip(first.tables[2].columns, first.tables[2].rows[1], strict=True))
+    assert str(read[robustness.SEARCHED]).startswith("1.00")
+    assert str(read[OURS.name]).startswith("0.00")
     told = first.tables[1]
     assert all(str(cell).startswith("1.00") for cell in told.rows[0][2:-1])
