@@ -164,7 +164,8 @@ class Bench:
             blind = {what: test(seen, key, told) for what, test in peer.blind.items()}
             if peer is OURS:
                 found_so = self._searched(pixels)
-                blind[SEARCHED], read_so = found_so[0], found_so[1] == told[1]
+                blind[SEARCHED] = found_so[0]
+                read_so = _rate(found_so[:1]).hits == 1 and found_so[1] == told[1]
             found[attack] = {
                 "rho": float(np.corrcoef(marked.reshape(-1), seen.reshape(-1))[0, 1]),
                 "blind": blind,
