@@ -8,6 +8,7 @@ is known whose process dies, and only that job is given up.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,8 @@ from benchmarks.options import Unavailable
 Job = Callable[..., Any]
 Jobs = Mapping[str, tuple[Any, ...]]  # arguments, by name
 Keep = Callable[[str, Any], None]
+# Of the libraries below numpy and torch, which take all cores for themselves.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def spread(make: Callable[[], Job], jobs: Jobs, cores: int, keep: Keep) -> set[str]:
@@ -48,7 +51,8 @@ def spread(make: Callable[[], Job], jobs: Jobs, cores: int, keep: Keep) -> set[s
     while left:
         alone = {name: job for name, job in left.items() if name in suspects}
         few = 1 if alone else min(cores, len(left))
-        died = _pooled(make, alone or left, few, done)
+        with _one_thread():
+            died = _pooled(make, alone or left, few, done)
         for name in suspects & died:
             del left[name]
         lost |= suspects & died
@@ -114,6 +118,25 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within: who is started has one thread, as there is a process for each core.
+
+    With more, those of one process wait for cores that the other ones have: what takes
+    14 seconds took 36.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 _job: Job | None = None

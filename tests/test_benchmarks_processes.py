@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks.options import Unavailable
 from benchmarks.processes import spread
@@ -62,6 +63,37 @@ def test_only_the_job_that_dies_alone_is_given_up(tmp_path: Path) -> None:
 
     assert lost == {"always"}
     assert found == {name: f"{name} done" for name in names[1:]}
+
+
+def threads() -> Callable[[], int]:
+    """A job that counts the threads of numpy's linear algebra."""
+    return counted
+
+
+def counted() -> int:
+    square = np.ones((400, 400))
+    square @ square  # starts them
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads in /proc")
+def test_a_process_for_each_core_has_one_thread_for_linear_algebra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    found: dict[str, int] = {}
+    spread(threads, dict.fromkeys("abc", ()), 2, found.__setitem__)
+    three = subprocess.run(
+        [sys.executable, "-c", f"import {__name__} as here; print(here.counted())"],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=True,
+    )
+    assert max(found.values()) < int(three.stdout), "as many as outside"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.parametrize(
