@@ -76,7 +76,10 @@ def counted() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads in /proc")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs threads in /proc, and two cores",
+)
 def test_a_process_for_each_core_has_one_thread_for_linear_algebra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
