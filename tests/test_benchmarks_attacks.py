@@ -321,3 +321,24 @@ def test_a_film_that_is_encoded_again_is_looked_at() -> None:
     if shutil.which("ffmpeg"):
         assert found["MPEG-4, q 2"]["log10_p"] < -6
         assert set(found) < set(suite.spec(options).attacks)
+
+
+def test_bits_of_the_content_are_flipped_whatever_the_manifest_s_length() -> None:
+    """A manifest is not signed twice in the same bytes; a table shall be the same."""
+    content = bytes(range(256)) * 20
+
+    def signed(length: int) -> bytes:
+        segment = b"\xff\xeb" + (length + 2).to_bytes(2, "big") + bytes(length)
+        return b"\xff\xd8" + segment + b"\xff\xda" + content
+
+    def flipped(length: int) -> tuple[bytes, int]:
+        rng = np.random.default_rng(3)
+        changed = metadata.flipped(signed(length), rng, 200)
+        assert len(changed) == len(signed(length))
+        rest = changed[:2] + changed[-len(content) - 2 :]
+        return rest, sum(map(int.bit_count, changed[2 : 6 + length]))
+
+    (short, hit), (long, also) = flipped(5_000), flipped(5_003)
+    assert short == long != b"\xff\xd8\xff\xda" + content
+    assert hit > 50
+    assert also > 50

@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks.attacks import Attack, Change, named, swept, untouched
 
 Rng = np.random.Generator
+STEADY = 256  # bytes: of a manifest so many times these can be hit
 
 
 def resaved(data: bytes, rng: Rng) -> bytes:
@@ -28,10 +29,21 @@ def resaved(data: bytes, rng: Rng) -> bytes:
 
 
 def flipped(data: bytes, rng: Rng, bits: float) -> bytes:
-    """Some bits turned over, anywhere in the file."""
+    """Some bits turned over, anywhere in the file.
+
+    A manifest is a few bytes longer or shorter each time it is signed. That does not
+    move what is hit of the rest.
+    """
+    start, end = _place(data)
+    rest, manifest = len(data) - (end - start), (end - start) // STEADY * STEADY
     out = bytearray(data)
-    for place in rng.integers(8 * len(out), size=round(bits)):
-        out[place >> 3] ^= 1 << (place & 7)
+    for bit in rng.integers(8 * (rest + manifest), size=round(bits)):
+        place = int(bit) >> 3
+        if place >= rest:
+            place += start - rest
+        elif place >= start:
+            place += end - start
+        out[place] ^= 1 << (bit & 7)
     return bytes(out)
 
 
