@@ -39,7 +39,7 @@ MEASURED = re.compile(
     rf"|{NUMBER}(?=\s(?:%|dB|ms|µs|times)(?!\w)))(?:\s%)?"
 )
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
-RATE = re.compile(r"\((\d+)/(\d+)\)")
+RATE = re.compile(r"\((\d+)/(\d+)(?: of \d+)?\)")
 TESTS = re.compile(r"([\d,]+) tests")
 COUNTS = re.compile(r"(\d+) of (\d+)")
 SET = "set"
