@@ -46,6 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = (
         ("ours", 50, 200, "0.5 [0.4, 0.6] (100/200)", 0.25, 12345.678),
         ("ours", 100, 200, "1 [0.9, 1] (200/200)", 0.985, 0.5),
+        ("clustered", 50, 60, "0.5 [0.2, 0.8] (30/60 of 3)", 0.5, 0.5),
     )
     result = Result(
         name="made",
@@ -64,6 +65,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("said", "where"),
     [
         ("100 of 200", "Found > ours & 50 > found"),
+        ("30 of 60", "Found > clustered > found"),
         ("50 %", "Found > ours & 50 > found"),
         ("0.5", "Found > ours & 50 > found"),
         ("100", "Found > ours & 50 > found"),
